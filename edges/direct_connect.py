@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from edges.direct_ports import interface_filters, port_objects, service_tag_objects
+from edges.direct_ports import OF_PORTS, interface_filters, port_objects, service_tag_objects
 from edges.private import announced, end_objects, private_gateway, table_of_gateway
 from edges.skeleton import ANSWERED
 from netorch.compiler.base import Carried, Gateway, HostPart, HostView, Part, ProblemPart, VpcPart, VpcView
@@ -110,7 +110,7 @@ def _left_out(view: VpcView) -> str:
 def _problem(view: HostView, local: LocalVif) -> str:
     """Return why a virtual interface, or its required BGP session, cannot be configured; empty if it can."""
     if use := _other_use(view, local.vif):
-        return f"{local.vif.device} is this edge's {use}, which others need; netorch dx vif delete"
+        return f"{local.vif.device} is this edge's {use}, which other gateways need; netorch dx vif delete"
     if local.vif.asn and local.vif.authentication is BgpAuthentication.MD5 and not local.secret:
         return "this edge has no BGP key for it; netorch dx vif modify --key-file"
     return ""
@@ -122,7 +122,7 @@ class DirectConnect:
     name: Final = "direct_connect"
     reads: Final[frozenset[type]] = frozenset({VirtualInterface})
     parts: Final[tuple[Part, ...]] = (
-        HostPart(id="direct_connect.ports", compile=_ports, inputs=frozenset({LocalVif}), role=Role.EDGE),
+        HostPart(id="direct_connect.ports", compile=_ports, inputs=frozenset({LocalVif}), yields=OF_PORTS, role=Role.EDGE),
         VpcPart(
             id="direct_connect.interfaces",
             compile=_interfaces,

@@ -26,6 +26,7 @@ from netorch.state.nft import NftElement
 from netorch.state.rooted import Vlan
 from netorch.state.tc import CUSTOMER_TAG, SERVICE_TAG, Clsact, Drop, Match, TcFilter
 
+OF_PORTS: Final[frozenset[type]] = frozenset({Uplink, Settings, NftElement, Vlan, AdminUp})  # all below that belong to no VPC
 _STEP: Final = 1  # of filters for inner tags on a virtual interface
 _SMALLEST_MTU: Final = 68  # bytes (RFC 791): the device carries no packets, and any port permits this MTU
 

@@ -132,7 +132,13 @@ class Endpoints:
     name: Final = "endpoint"
     reads: Final[frozenset[type]] = frozenset({VpcEndpoint})
     parts: Final[tuple[Part, ...]] = (
-        HostPart(id="endpoint.host", compile=_host, inputs=frozenset({VpcEndpoint}), role=Role.EDGE),
+        HostPart(
+            id="endpoint.host",
+            compile=_host,
+            inputs=frozenset({VpcEndpoint}),
+            yields=frozenset({NftElement, ProxyBucket}),
+            role=Role.EDGE,
+        ),
         VpcPart(
             id="endpoint",
             compile=_endpoints,

@@ -116,9 +116,9 @@ def _judged(view: VpcView) -> Iterator[tuple[PublicMapping, str]]:
         if not _holds(pools, public.address):
             yield public, "is in no address pool of this pair"
         elif not _holds(ranges, public.private_address):
-            yield public, f"stands for {public.private_address}, which is not in the VPC's ranges"
+            yield public, f"maps to {public.private_address}, which is not in the VPC's ranges"
         elif first is not None:
-            yield public, f"stands for {public.private_address}, as {first} does"
+            yield public, f"maps to {public.private_address}, as {first} does"
         else:
             taken[public.private_address] = public.address
             yield public, ""
@@ -141,13 +141,11 @@ def _left_out(view: VpcView) -> str:
         return ""
     noun = NOUNS[found.kind]
     if inside_filters(view, outside_cable(view.vni, found.id)[0]) is None:
-        return f"{noun}: ranges of the VPC and its peers were chosen so that their filters clash; all of it is left out"
+        return f"{noun}: the filters of ranges of the VPC and its peers collide; the gateway is left out"
     ranges = [(cidr, pool) for cidr, pool in view.vpc.ipv6_pools.items() if not is_of_pool(view, cidr, pool)]
     judged = _judged(view) if gateway is not None else ()
     texts = [f"the public address {public.address} {problem}" for public, problem in judged if problem]
-    texts += [
-        f"the range {cidr} is of address pool {pool}, which is not one of this pair, or has it not" for cidr, pool in ranges
-    ]
+    texts += [f"the range {cidr} is not in address pool {pool}, or the pool is not routed to this pair" for cidr, pool in ranges]
     more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
     return f"{noun}: {texts[0]}{more}; it is left out" if texts else ""
 

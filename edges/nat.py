@@ -65,7 +65,7 @@ from netorch.state.names import outside_cable
 from netorch.state.netns import Namespace
 from netorch.state.nft import VPC_DROP_SETS, NftTable
 from netorch.state.sysctls import namespace_sysctls
-from policy.borders import acl_of
+from policy.acl import acl_of
 
 INSIDE: Final = "eth0"  # the gateway's end of its port's cable
 

@@ -194,7 +194,7 @@ class Vpn:
     name: Final = "vpn"
     reads: Final[frozenset[type]] = frozenset({VirtualPrivateGateway, VpnConnection, Reach})
     parts: Final[tuple[Part, ...]] = (
-        HostPart(id="vpn.ike", compile=_listens, inputs=frozenset({LocalTunnel}), role=Role.EDGE),
+        HostPart(id="vpn.ike", compile=_listens, inputs=frozenset({LocalTunnel}), yields=frozenset({NftElement}), role=Role.EDGE),
         GATEWAY_PART,
         GATE_PART,
         VpcPart(id="vpn.tunnels", compile=_tunnels, inputs=_INPUTS, role=Role.EDGE),

@@ -95,7 +95,7 @@ class OtherHistory(StoreError):
 
 
 class Conflict(StoreError):
-    """A transaction lost the race too often; try again when the other writers are done."""
+    """A transaction lost the race too often; try again when the other writers have finished."""
 
 
 class StoreUnavailable(StoreError):
@@ -106,7 +106,7 @@ class NoStore(StoreUnavailable):
     """No store was ever made there."""
 
 
-_STORE_CHECK: Final = "`netorch store check` tells the operator how to repair it"
+_STORE_CHECK: Final = "`netorch store check` shows the operator how to repair it"
 
 
 class StoreDenied(StoreUnavailable):
@@ -124,7 +124,7 @@ class UnreadableRecord(StoreError):
 
 
 class NewerRecord(UnreadableRecord):
-    """A record, or a kind of record, of a newer version: nothing is wrong with it, and nobody here knows what it asks for."""
+    """A record, or a kind of record, of a newer version: it is not damaged, but this version does not know what it asks for."""
 
     def __init__(self, key: str, what: str) -> None:
         advice = "upgrade netorch here"

@@ -1,9 +1,18 @@
 """The borders of subnets: network ACLs, evaluated before the groups' rules.
 
   from a port   border-<vni>-<subnet>-<identity>-egress     -> acl-<vni>-<acl>-egress, unless to the own subnet
+                                                            -> answers-<vni>-<acl>-egress, likewise
+                                                            -> known_egress, if the port tracks the connection
                                                             -> egress-<vni>-<identity>
   to a port     border-<vni>-<subnet>-<identity>-ingress    -> acl-<vni>-<acl>-ingress, unless from the own subnet
+                                                            -> answers-<vni>-<acl>-ingress, likewise
+                                                            -> known_ingress, if the port tracks the connection
                                                             -> ingress-<vni>-<identity>
+
+Only subnets whose connections may be offloaded have `answers-...`, and `flow-<vni>-known-...` in place of the shared `known_...`
+(policy.offload). A packet that crosses the border loses its agreement where the ACL does not allow everything back, and
+`answers-...` gives it back if the ACL allows this packet's answers. It asks once: another processor may make the connection
+assured between two rules, and a rule that then finds it assured must not take the missing look-up for an agreement.
 
 For packets that a port sends from its own addresses, the addresses show whether they cross a border: the source is in the
 sender's subnet, and a subnet's own range is never routed elsewhere. For packets that an interface without source/destination
@@ -23,18 +32,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from netorch.compiler.base import HostView, LocalEni, Middlebox, VpcPart, VpcView
-from netorch.errors import CompileError
+from netorch.compiler.base import HostView, LocalEni, LocalTable, Middlebox, VpcPart, VpcView
 from netorch.model.eni import Role
 from netorch.model.routing.next_hop import target_hop
 from netorch.model.security import Direction, NetworkAcl
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftChain
-from policy.acl import acl_chain, allows_everything
+from policy.acl import acl_chain, acl_of, allows_everything, answers_chain
 from policy.identities import group_chain_name, identity_number
+from policy.offload import ASSURED, agrees, known_chain
+from policy.skeleton import AGREED, SLOW
 
 _FORWARDER: Final = "forwarder"
+_REFUSE: Final = {Direction.EGRESS: f"meta mark set {SLOW}", Direction.INGRESS: "meta mark set 0x0"}
+_AGREE: Final = {Direction.EGRESS: "meta mark set 0x0", Direction.INGRESS: f"meta mark set {AGREED}"}
+# Packets of connections that an end tracks, whoever has opened them. See policy.skeleton for the bits of the mark.
+TRACKED: Final = {
+    Direction.EGRESS: ("ct direction original ct mark & 0x1 != 0x0", "ct direction reply ct mark & 0x2 != 0x0"),
+    Direction.INGRESS: ("ct direction original ct mark & 0x2 != 0x0", "ct direction reply ct mark & 0x1 != 0x0"),
+}
+# Which crossing packets lose their agreement, and which of them are looked up.
+_CANDIDATES: Final = {Direction.EGRESS: ("", f"{ASSURED} "), Direction.INGRESS: (f"meta mark {AGREED} ", "")}
 
 
 def border_name(view: VpcView, item: LocalEni, direction: Direction) -> str:
@@ -53,7 +72,12 @@ def _borders(view: VpcView) -> Iterator[KernelObject]:
         for item in _apart(item for item in view.local if not _forwards(item, direction)):
             acl = acl_of(view, item.subnet)
             yield from _acl_chain(acl, direction)
-            yield _border(view, item, direction, _crossing(view, item.subnet, acl, direction))
+            rules = _own_acl(view, item.subnet, acl, direction)
+            if agrees(view, item.subnet, direction) and not allows_everything(acl, direction.other):
+                name, (when, looked_up) = f"answers-{acl.vni:06x}-{acl.id[-11:]}-{direction.value}", _CANDIDATES[direction]
+                yield answers_chain(name, acl, direction, _AGREE[direction])
+                rules += _crossing(view, item.subnet, direction, f"{_REFUSE[direction]} {looked_up}jump {name}", when)
+            yield _border(view, item, direction, rules)
 
 
 def _forwarders(view: VpcView) -> Iterator[KernelObject]:
@@ -66,7 +90,7 @@ def _forwarders(view: VpcView) -> Iterator[KernelObject]:
     for item in items:
         own = acls[item.subnet.id]
         yield from _acl_chain(own, direction)
-        rules = [*_crossing(view, item.subnet, own, direction), *_for_others(view, item.subnet, acls)]
+        rules = [*_own_acl(view, item.subnet, own, direction), *_for_others(view, item.subnet, acls)]
         yield _border(view, item, direction, rules)
 
 
@@ -75,15 +99,18 @@ def _apart(items: Iterable[LocalEni]) -> list[LocalEni]:
     return [item for _, item in sorted({(item.subnet.id, item.eni.groups): item for item in items}.items())]
 
 
-def _crossing(view: VpcView, subnet: Subnet, acl: NetworkAcl, direction: Direction) -> list[str]:
-    """Return the rules that send packets across a subnet's border to its ACL."""
-    if allows_everything(acl, direction):
-        return []
-    far, name = "daddr" if direction is Direction.EGRESS else "saddr", _acl_name(acl, direction)
-    rules = [f"ip {far} != {subnet.cidr} jump {name}"]
+def _own_acl(view: VpcView, subnet: Subnet, acl: NetworkAcl, direction: Direction) -> list[str]:
+    open_ = allows_everything(acl, direction)
+    return [] if open_ else _crossing(view, subnet, direction, f"jump {_acl_name(acl, direction)}")
+
+
+def _crossing(view: VpcView, subnet: Subnet, direction: Direction, then: str, when: str = "") -> list[str]:
+    """Return the rules for packets that match `when` and cross a subnet's border: what becomes of them is `then`."""
+    far = "daddr" if direction is Direction.EGRESS else "saddr"
+    rules = [f"{when}ip {far} != {subnet.cidr} {then}"]
     if view.dual_stack:
         inside = subnet.ipv6_cidr
-        rules.append(f"ip6 {far} != {inside} jump {name}" if inside else f"meta nfproto ipv6 jump {name}")
+        rules.append(f"{when}{f'ip6 {far} != {inside}' if inside else 'meta nfproto ipv6'} {then}")
     return rules
 
 
@@ -104,8 +131,18 @@ def _for_others(view: VpcView, own: Subnet, acls: dict[str, NetworkAcl]) -> Iter
 
 
 def _border(view: VpcView, item: LocalEni, direction: Direction, rules: Iterable[str]) -> NftChain:
-    last = f"goto {group_chain_name(view.vni, item.eni.groups, direction)}"
-    return NftChain(vni=view.vni, name=border_name(view, item, direction), rules=(*rules, last))
+    """Return a chain with these rules, which then lets packets of connections that the end tracks pass. Raises CompileError."""
+    sends = direction is Direction.EGRESS
+    offloads = not _forwards(item, direction) and agrees(view, item.subnet, direction)
+    chain = known_chain(view.vni, direction) if offloads else f"known_{direction.value}"
+    refusal = "" if offloads else f"{_REFUSE[direction]} "
+    last = f"{refusal}goto {group_chain_name(view.vni, item.eni.groups, direction)}"
+    # No `ct state` in the match: a tracked connection without an answer yet, e.g. a stream of datagrams, also outlives its rule.
+    # The mark alone excludes first packets and untracked flows.
+    known = (f"ct mark 0x0 {last}", *(f"{match} jump {chain}" for match in TRACKED[direction]))
+    # Another mark than SLOW: the packet passes to an interface of this host.
+    passed = ("meta mark & 0xffff != 0x0 return",) if sends else ()
+    return NftChain(vni=view.vni, name=border_name(view, item, direction), rules=(*rules, *known, *passed, last))
 
 
 def _acl_chain(acl: NetworkAcl, direction: Direction) -> Iterator[NftChain]:
@@ -113,21 +150,15 @@ def _acl_chain(acl: NetworkAcl, direction: Direction) -> Iterator[NftChain]:
         yield acl_chain(_acl_name(acl, direction), acl, direction)
 
 
-def acl_of(view: VpcView, subnet: Subnet) -> NetworkAcl:
-    """Return the ACL of a subnet. Raises CompileError when its record is missing."""
-    for acl in view.of(NetworkAcl):
-        if acl.id == subnet.acl or (not subnet.acl and acl.is_default):
-            return acl
-    wanted = subnet.acl or "the default one"
-    raise CompileError(f"subnet {subnet.name} ({subnet.id}): its network ACL, {wanted}, is not there; associate one that is")
-
-
 def _acl_name(acl: NetworkAcl, direction: Direction) -> str:
     return f"acl-{acl.vni:06x}-{acl.id[-11:]}-{direction.value}"
 
 
 BORDERS: Final = VpcPart(
-    id="chains.borders", compile=_borders, inputs=frozenset({HostView, Vpc, LocalEni, NetworkAcl}), role=Role.HYPERVISOR
+    id="chains.borders",
+    compile=_borders,
+    inputs=frozenset({HostView, Vpc, LocalEni, LocalTable, NetworkAcl}),
+    role=Role.HYPERVISOR,
 )
 FORWARDERS: Final = VpcPart(
     id="chains.forwarders",

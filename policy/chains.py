@@ -1,6 +1,7 @@
 """Security groups and network ACLs as chains: what each local interface may send and receive.
 
-  a port's packets  ->  border-<vni>-<subnet>-<identity>-egress    ->  egress-<vni>-<identity>     (policy.borders: ACLs)
+  a port's packets  ->  border-<vni>-<subnet>-<identity>-egress    ->  egress-<vni>-<identity>     (policy.borders: ACLs, known
+                                                                                                    connections)
   packets to it     ->  border-<vni>-<subnet>-<identity>-ingress   ->  ingress-<vni>-<identity>
 
 * An *identity* is a set of groups. Interfaces with the same groups share their chains. The rules of all their groups are one
@@ -43,11 +44,12 @@ from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGr
 from netorch.model.vpc import Vpc
 from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.names import inlet_name, vrf_name
-from netorch.state.nft import ZONES, NftElement, NftMap
+from netorch.state.nft import PORT_POLICIES, ZONES, NftElement, NftMap
 from policy import skeleton
 from policy.borders import BORDERS, FORWARDERS, border_name
 from policy.groups import MOST_ENTRIES, GroupRules, group_chain, peers_left_out, references
 from policy.identities import group_chain_name, identity_map, identity_number, own_numbers, peer_number, peer_numbers
+from policy.offload import free_chain, offload_part
 
 # A packet sent to an interface of this host returns to `forward`, which sends it to the receiver's chains.
 _ENTER: Final = {Direction.EGRESS: "jump", Direction.INGRESS: "goto"}
@@ -72,7 +74,7 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
     for item, port in zip(view.local, ports, strict=True):
         for direction in Direction:
             verdict = f"{_ENTER[direction]} {border_name(view, item, direction)}"
-            yield _overlay(view, skeleton.POLICY_MAPS[direction.value], port, verdict)
+            yield _overlay(view, PORT_POLICIES[direction.value], port, verdict)
 
 
 def _rules(view: VpcView) -> Iterator[KernelObject]:
@@ -83,7 +85,8 @@ def _rules(view: VpcView) -> Iterator[KernelObject]:
     rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), own_numbers(view.of(Identity)) | known)
     for groups in sorted({_groups(item) for item in view.local}):
         for direction in Direction:
-            yield group_chain(group_chain_name(view.vni, groups, direction), view, rules, groups, direction)
+            name, free = group_chain_name(view.vni, groups, direction), free_chain(view.vni, direction)
+            yield group_chain(name, view, rules, groups, direction, free)
 
 
 def _too_many_of_peers(view: VpcView) -> str:
@@ -128,26 +131,31 @@ def _overlay(view: VpcView, name: str, item: str, value: str) -> NftElement:
     return NftElement(netns=OVERLAY, family="inet", set=name, items=(item,), vni=view.vni, value=value)
 
 
+_DEVICES: Final = VpcPart(
+    id="chains",
+    compile=_devices,
+    inputs=frozenset({HostView, Vpc, LocalEni, LocalTable, LocalPeer, Middlebox}),
+    role=Role.HYPERVISOR,
+)
+_RULES: Final = VpcPart(
+    id="chains.rules",
+    compile=_rules,
+    inputs=frozenset({HostView, Vpc, LocalEni, SecurityGroup, PrefixList, Identity, PeerIdentity}),
+    role=Role.HYPERVISOR,
+)
+
+
 class Chains:
     """Yields the chains of a VPC's rules, their assignment to ports, and the conntrack zones of its devices."""
 
     name: Final = "chains"
     reads: Final[frozenset[type]] = frozenset({SecurityGroup, NetworkAcl, PrefixList})
     parts: Final[tuple[Part, ...]] = (
-        VpcPart(
-            id="chains",
-            compile=_devices,
-            inputs=frozenset({HostView, Vpc, LocalEni, LocalTable, LocalPeer, Middlebox}),
-            role=Role.HYPERVISOR,
-        ),
-        VpcPart(
-            id="chains.rules",
-            compile=_rules,
-            inputs=frozenset({HostView, Vpc, LocalEni, SecurityGroup, PrefixList, Identity, PeerIdentity}),
-            role=Role.HYPERVISOR,
-        ),
+        _DEVICES,
+        _RULES,
         BORDERS,
         FORWARDERS,
+        offload_part(_DEVICES, _RULES, BORDERS, FORWARDERS),
         ProblemPart(
             id="chains.peers",
             problem=_too_many_of_peers,

@@ -21,7 +21,6 @@ from netorch.model.security import Direction, PrefixList, SecurityGroup, Securit
 from netorch.state.nft import ChainSet, NftChain
 from policy.intervals import Lookup, identity_lookups, lookups, port_lookup, union
 from policy.services import EVERYTHING, LAST, NOTHING, WITH_PORTS, Services, services
-from policy.skeleton import SENT
 
 MOST_ENTRIES: Final = 200_000  # of a VPC on one host: about a second of an agent's time
 
@@ -117,21 +116,23 @@ def _entries(referred: Mapping[str, int], identities: Iterable[Sequence[str]]) -
     return sum(referred.get(group_id, 0) for groups in identities for group_id in groups)
 
 
-def group_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction) -> NftChain:
-    """Return the chain for packets sent (EGRESS) or received (INGRESS) by interfaces with these groups. Raises CompileError."""
-    chain = _Chain(view.vni, name, direction)
-    chain.let_known_pass()
-    return _permitting(chain, view, rules, groups)
+def untracked(rules: GroupRules, groups: Sequence[str]) -> tuple[Services, ...]:
+    """Return what interfaces with these groups may send and receive without tracking it, by IP version. Raises CompileError."""
+    sent, received = (rules.by_prefix(rules.of(groups, direction)) for direction in (Direction.EGRESS, Direction.INGRESS))
+    return tuple(_untracked(*both, version) for version in (4, 6) for both in ((sent, received), (received, sent)))
 
 
-def first_packet_chain(name: str, view: VpcView, rules: GroupRules, groups: Sequence[str]) -> NftChain:
-    """Return the chain for packets that open connections to interfaces with these groups. Raises CompileError."""
-    return _permitting(_Chain(view.vni, name, Direction.INGRESS), view, rules, groups)
+def group_chain(
+    name: str, view: VpcView, rules: GroupRules, groups: Sequence[str], direction: Direction, freely: str
+) -> NftChain:
+    """Return the chain for packets that interfaces with these groups send (EGRESS) or receive (INGRESS) without being tracked.
 
+    It lets permitted packets pass, and drops the rest. Raises CompileError.
 
-def _permitting(chain: _Chain, view: VpcView, rules: GroupRules, groups: Sequence[str]) -> NftChain:
-    """Return a chain that lets permitted packets of its direction pass, and drops the rest. Raises CompileError."""
-    name, direction = chain.name, chain.direction
+    Args:
+      freely: the chain for packets that pass without tracking
+    """
+    chain = _Chain(view.vni, name, direction, f"goto {freely}")
     own = list(rules.of(groups, direction))
     permitted, answers = rules.by_prefix(own), rules.by_prefix(rules.of(groups, direction.other))
     versions = (4, 6) if view.dual_stack else (4,)
@@ -158,27 +159,16 @@ def _permitting(chain: _Chain, view: VpcView, rules: GroupRules, groups: Sequenc
 class _Chain:
     """A chain under construction."""
 
-    def __init__(self, vni: int, name: str, direction: Direction) -> None:
+    def __init__(self, vni: int, name: str, direction: Direction, untracked: str) -> None:
         sends = direction is Direction.EGRESS
-        # Verdicts of policy.skeleton.
-        self.untracked = "goto freely_sent" if sends else "goto freely_received"
-        self.tracked = "goto sent" if sends else "goto received"
+        self.untracked = untracked
+        self.tracked = "goto sent" if sends else "goto received"  # of policy.skeleton
         self.name = name
-        self.direction = direction
         self.rules: list[str] = []
         self._vni = vni
         self._address = "daddr" if sends else "saddr"
         self._refusal = "goto drop_sg_egress" if sends else "goto drop_sg_ingress"
         self._sets: list[ChainSet] = []
-
-    def let_known_pass(self) -> None:
-        """Let packets of tracked connections pass: the first rules."""
-        # No `ct state` in the match: a tracked connection without an answer yet, e.g. a stream of datagrams, also outlives its
-        # rule.
-        end = self.direction.value
-        self.rules.append(f"ct direction . ct mark @tracked_{end} jump known_{end}")
-        if self.direction is Direction.EGRESS:
-            self.rules.append(f"meta mark {SENT} return")  # packets that `known_egress` lets pass to an interface of this host
 
     def far(self, version: int) -> str:
         """Return the address of the other end."""

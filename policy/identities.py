@@ -11,7 +11,8 @@ from netorch.compiler.base import Identity, PeerIdentity
 from netorch.errors import CompileError
 from netorch.model.security import Direction
 
-_PEER: Final = 1 << 31  # the bit set in numbers of peers' sets of groups
+# The bit set in numbers of peers' sets of groups. No identity has it alone: it is the mark SLOW (policy.skeleton).
+_PEER: Final = 1 << 31
 
 
 @lru_cache(maxsize=1024)

@@ -114,16 +114,16 @@ class Lookup(msgspec.Struct, frozen=True):
             yield f"{' '.join(f'{field} {span}' for field, span in spans)} {verdict}"
 
 
-def lookups(chain: str, version: int, peer: str, stretches: Iterable[Stretch]) -> Iterator[Lookup]:
+def lookups(chain: str, version: int, peer: str, stretches: Iterable[Stretch], port: str = "dport") -> Iterator[Lookup]:
     """Yield the look-ups of one IP version; `peer` is `ip saddr`, `ip6 daddr` and so on. Sets without elements are left out."""
     kinds = _sorted_by_kind((stretch.text, stretch.services) for stretch in stretches)
     word, address = ICMP_WORD[version], ADDRESS[version]
     yield from _lookup(
-        f"{chain}.port{version}", f"{peer} . th dport . meta l4proto", f"{address} . inet_service . inet_proto", kinds.ports
+        f"{chain}.port{version}", f"{peer} . th {port} . meta l4proto", f"{address} . inet_service . inet_proto", kinds.ports
     )
     yield from _lookup(f"{chain}.net{version}", f"{peer} . meta l4proto", f"{address} . inet_proto", kinds.nets)
     yield from _lookup(
-        f"{chain}.many{version}", f"th dport . meta l4proto . {peer}", f"inet_service . inet_proto . {address}", kinds.many_ports
+        f"{chain}.many{version}", f"th {port} . meta l4proto . {peer}", f"inet_service . inet_proto . {address}", kinds.many_ports
     )
     types = f"{address} . {word}_type . {word}_code"
     yield from _lookup(f"{chain}.icmp{version}", f"{peer} . {word} type . {word} code", types, kinds.types[ICMP_OF[version]])

@@ -14,6 +14,11 @@ from typing import Final
 
 from netorch.model.services.near import METADATA, PACKETS_PER_S
 
+# Where these addresses are: a packet to elsewhere is spared the look-up. The resolver is the third address of the VPC's first
+# range, which is a /28 or wider; the others are 169.254.169.253 and .254, and fd00:ec2::253.
+SERVED_AT: Final = ("@nh,128,16 0xa9fe", "@nh,128,32 & 0xf == 0x2")
+SERVED6_AT: Final = "@nh,192,32 0xfd000ec2"
+
 _RATE: Final = f"{PACKETS_PER_S}/second burst {PACKETS_PER_S} packets"
 
 NEAR: Final = f"""set served {{
@@ -29,10 +34,17 @@ set near_packets {{
     size 65535
     flags dynamic,timeout
     timeout 10s
+    gc-interval 10s
 }}
 counter to_near {{
 }}
 counter near_allowance {{
+}}
+chain to_services {{
+    iifname . ip daddr @served goto served
+}}
+chain to_services6 {{
+    iifname . ip6 daddr @served6 goto served
 }}
 chain served {{
     notrack

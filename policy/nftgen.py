@@ -9,7 +9,8 @@ from netorch.model.addr import BITS, Prefix, packed, parse_prefix
 from netorch.model.security import ICMP, ICMPV6
 from netorch.state.base import OVERLAY, UNDERLAY
 from netorch.state.nft import NftChain, NftElement, PortChain
-from policy.skeleton import CHECKED, FOR_OTHERS
+from policy.skeleton import FOR_OTHERS
+from policy.tables.offload import CHECKED_PRIORITY
 
 _VXLAN_FLAGS: Final = "0x8000000"  # "I": the VNI is valid; all else but the VNI is reserved. Source: RFC 7348 section 5.
 _LINK_LOCAL: Final = "169.254.0.0/16"
@@ -24,11 +25,15 @@ def port_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterable[str
 
     A fragment after the first has no transport header: only its addresses are read.
     """
-    addresses, passes = tuple(ipv6), f"meta mark set {CHECKED} accept"
-    rules = [f"ether saddr {mac} ip saddr {address} ip protocol != {ICMP} {passes}"]
-    rules += [f"ether saddr {mac} ip6 saddr {source} meta l4proto != {ICMPV6} {passes}" for source in addresses[:1]]
+    addresses, passes = tuple(ipv6), f"meta priority set {CHECKED_PRIORITY} accept"
+    # Raw fields spare nft's checks of device and protocol: the ethertype, behind the MAC, shows the protocol. The address comes
+    # first, because Linux reads the network header without copying it, and no packet of the other IP version matches.
+    rules = [f"@nh,96,32 {raw(address)} @ll,48,64 {_frame(mac, 0x0800)} @nh,72,8 != {ICMP:#x} {passes}"]
+    frame6 = _frame(mac, 0x86DD)
+    rules += [f"@nh,64,128 {raw(source)} @ll,48,64 {frame6} meta l4proto != {ICMPV6} {passes}" for source in addresses[:1]]
     rules += [f"ether saddr != {mac} goto drop_spoofed", f"ip saddr {address} ip frag-off & 8191 != 0 {passes}"]
     if addresses:
+        rules.append("jump whole_headers")
         rules += [f"ip6 saddr {source} frag frag-off != 0 {passes}" for source in addresses[:2]]
         rules.append("frag frag-off != 0 goto nameless")
     rules.append(f"icmp type {_REDIRECT} goto drop_spoofed")
@@ -49,7 +54,7 @@ def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterabl
 
     Packets that `port_chain` would drop get a mark of their own: the overlay's table must not let them leave for a peer.
     """
-    addresses, passes = tuple(ipv6), f"meta mark set {CHECKED} accept"
+    addresses, passes = tuple(ipv6), f"meta priority set {CHECKED_PRIORITY} accept"
     named, others = f"ip saddr {address}", f"meta mark set {FOR_OTHERS} accept"
     rules = [f"ether saddr != {mac} goto drop_spoofed", f"ip saddr {_LINK_LOCAL} goto nameless", "ip saddr 0.0.0.0 goto nameless"]
     rules += [f"{named} ip protocol != {ICMP} {passes}", f"ip protocol != {ICMP} {others}"]
@@ -57,7 +62,7 @@ def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterabl
     if addresses:
         named6, beyond = f"ip6 saddr {addresses[0]}", f"ip6 saddr != {_LINK_LOCAL6}"
         rules += [f"{named6} meta l4proto != {ICMPV6} {passes}", f"{beyond} meta l4proto != {ICMPV6} {others}"]
-        rules += [f"{named6} frag frag-off != 0 {passes}", f"{beyond} frag frag-off != 0 {others}"]
+        rules += ["jump whole_headers", f"{named6} frag frag-off != 0 {passes}", f"{beyond} frag frag-off != 0 {others}"]
         rules.append("frag frag-off != 0 goto nameless")
     rules.append(f"icmp type {_REDIRECT} goto drop_spoofed")
     rules.append(f"icmp type @icmp_errors {named} ip frag-off & 16383 == 0 @th,192,32 {raw(address)} {passes}")
@@ -70,6 +75,11 @@ def forwarder_chain(vni: int, ifname: str, mac: str, address: str, ipv6: Iterabl
         rules += [f"icmpv6 type {_DISCOVERY} goto drop_spoofed", f"{beyond} meta l4proto {ICMPV6} {others}"]
     rules.append(f"arp saddr ether {mac} arp saddr ip {address} accept")
     return PortChain(vni=vni, ifname=ifname, rules=(*rules, "goto nameless"))
+
+
+def _frame(mac: str, ethertype: int) -> str:
+    """Return a frame's source and type as one number."""
+    return hex(int(mac.replace(":", ""), 16) << 16 | ethertype)
 
 
 def _errors(word: str, right: str) -> tuple[str, str]:

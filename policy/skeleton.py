@@ -7,23 +7,11 @@ UNDERLAY_IP, in the host's own namespace: who may send VXLAN packets to this hos
 OVERLAY_NETDEV, in the namespace of VRFs, VXLAN devices and ports: which packets a port may send. See policy.tables.ports.
 
 OVERLAY_INET: where instances may send. No packet passes `forward` unless both ends permit it, as far as they are on this host.
-* `zones` comes before defragmentation and connection tracking: it sets the zone, i.e. the VPC, in which both work. The same
-  addresses and ports in two VPCs are two connections, and fragments of two VPCs are never reassembled together. A packet passes
-  it twice, as the port's or the VXLAN device's and again as the VRF's; the second time its connection is known, and so is the
-  zone. A packet of no connection is looked up again, as the VRF's: in the default zone it would match another VPC's connection.
-  Verification is checked where a packet from another host gets its zone, or passes without one (`authenticated`). Connection
-  tracking looks behind an IPv6 authentication header and rules do not. So such a packet would, under a rule for protocol 51,
-  open connections that no rule permits. Therefore these packets are not tracked: each is evaluated by itself. An IPv6 fragment
-  whose header chain continues in another fragment is `invalid`: otherwise an authentication header, or an ICMP error that the
-  port's chain drops, could hide in a later fragment. A port's chain could be deceived about the end of the header chain: at
-  that point the kernel has not trimmed the bytes behind a packet's end yet.
-* The kernel keeps the fragments of all VPCs in one memory until a packet is complete, or times out. An instance could fill it
-  with fragments of packets that it never completes. So each port has a rate limit, in packets and in bytes, and so have packets
-  for a VPC from other hosts, before the kernel keeps anything. The limits are per device: rules cannot read a zone that was
-  just set. An unfragmented packet pays one comparison. A complete packet with a fragment header is never kept, so it has no
-  limit.
+* `zones` sets the zone of connections, i.e. the VPC. See policy.tables.zones.
 * Maps and sets declare how many elements they may have: the kernel then uses a table with cheaper look-ups. A state is compared
   as a whole (`==`, `!=`), which saves a step; a packet that is in no connection yet is `invalid`, too.
+* Linux walks a set whose elements expire once a second, and these sets have 131,072 buckets. `gc-interval` makes it once in ten
+  seconds; elements expire on time anyway. Source: include/net/netfilter/nf_tables.h, nft_set_gc_interval.
 * `forward`: the marks identify packets from a port. They are cleared, so that they cannot choose a route in the underlay, and
   reused only while an identity's chain runs. A packet from another host does not go to another host: its sender has an outdated
   mapping and would never learn of it. The exception is an address that has just moved away. The way out is identified by a
@@ -37,9 +25,9 @@ OVERLAY_INET: where instances may send. No packet passes `forward` unless both e
   added, the kernel follows every path from the base chains, and paths from each sender's chain to each receiver's would be the
   square of the ports (15 s for one element at 800 VPCs). Source: net/netfilter/nf_tables_api.c, nft_table_validate.
 * Two bits of a connection's mark hold the tracking state of its two interfaces: 1, the initiator tracks it; 2, the other end
-  does. `tracked_egress` and `tracked_ingress` hold the directions and marks with which a packet passes an end without
-  evaluation. EC2 calls connections untracked that may open, and be answered, whatever the other end is: each of their packets
-  is evaluated. `invalid` packets pass only by untracked rules.
+  does. The chains `border-...` pass packets of an end that tracks their connection without evaluation (policy.borders). EC2
+  calls connections untracked that may open, and be answered, whatever the other end is: each of their packets is evaluated.
+  `invalid` packets pass only by untracked rules.
 * A connection's first packet and each SYN set the mark. The connection tracker assigns a SYN between the ports of an old
   connection to that connection, and follows the new handshake in its place. So `known_...` sends a SYN back to the rules, which
   decide for each end whether the new connection is tracked. A dropped SYN changes nothing: the old connection may live on.
@@ -76,21 +64,27 @@ from netorch.state.nft import DHCP_GROUP, VERIFIED_TEXT, VPC_DROP_SETS, NftTable
 from netorch.state.tc import REDIRECTED
 from policy.near import NEAR
 from policy.tables.drops import DROP_CHAINS
+from policy.tables.offload import BEGUN_PRIORITY, CHECKED_PRIORITY, OFFLOAD
 from policy.tables.ports import DHCP, DHCP_PER_S, OVERLAY_NETDEV
+from policy.tables.zones import ZONES
 from policy.underlay import UNDERLAY_IP
 
 # Limit of fragments sent by one port, and received by one VPC from other hosts. Arithmetic: docs/design/shares.md.
 FRAGMENTS_PER_S: Final = 20_000
 FRAGMENT_MBYTES_PER_S: Final = 30
 
-CHECKED: Final = "0x4e54"  # mark of packets that have passed a port's chain
-FOR_OTHERS: Final = "0x4e58"  # the same for a port without source/destination check, sending from another's address
+CHECKED: Final = "0x4e54"  # mark of packets with CHECKED_PRIORITY, from `zones` on
+FOR_OTHERS: Final = "0x4e58"  # mark by the chain of a port without source/destination check: it sends from another's address
 SENT: Final = "0x4e55"  # mark of packets that their sender may send, on their way to the receiver's chain on this host
+AGREED: Final = "0x4e5a"  # the same, if the sender's end agrees to offload the connection
+# Mark of packets in a sender's chains whose connection must not be offloaded. Groups' chains look up marks as identities: this
+# is a number that no identity has (policy.identities).
+SLOW: Final = "0x80000000"
 PORT_ZONES: Final = "port_zone"  # the map from ports to their conntrack zones
-POLICY_MAPS: Final = {"egress": "egress_policy", "ingress": "ingress_policy"}  # maps from ports to chains, by direction
 
-# SYN without FIN, RST and ACK. The flags come first: they are cheap to load, and rarely match for other packets.
-BEGINS: Final = "@th,104,8 & 0x17 == 0x2 meta l4proto tcp"
+# SYN without FIN, RST and ACK. The flags come first: they are cheap to load, and rarely match for other packets. Linux has short
+# cuts for masks of four bytes, and for loads of four at a multiple of four. Source: nft_bitwise_select_ops
+BEGINS: Final = "@th,96,32 & 0x170000 == 0x20000 meta l4proto 6"
 
 OVERLAY_INET: Final = (
     """
@@ -103,39 +97,33 @@ set transit6 {
 set own_vxlan {
     type ifname . ifname
 }
-set tracked_egress {
-    typeof ct direction . ct mark
-    size 8
-    elements = { original . 0x1, original . 0x3, reply . 0x2, reply . 0x3 }
-}
-set tracked_ingress {
-    typeof ct direction . ct mark
-    size 8
-    elements = { original . 0x2, original . 0x3, reply . 0x1, reply . 0x3 }
-}
 NEAR
 set dhcp_asked {
     typeof meta sdif
     size 65535
     flags dynamic,timeout
     timeout 10s
+    gc-interval 10s
 }
 set over_allowance {
     typeof ct zone
     size 65535
     timeout 10s
+    gc-interval 10s
 }
 set fragment_packets {
     typeof iif
     size 65535
     flags dynamic,timeout
     timeout 10s
+    gc-interval 10s
 }
 set fragment_bytes {
     typeof iif
     size 65535
     flags dynamic,timeout
     timeout 10s
+    gc-interval 10s
 }
 DROP_SETS
 map zone {
@@ -184,46 +172,13 @@ counter sg_ingress {
 }
 counter suppressed {
 }
-chain zones {
-    type filter hook prerouting priority -450; policy accept;
-    ct state != invalid accept
-    meta nfproto ipv6 jump headers
-    ip frag-off & 16383 != 0 jump fragments
-    meta mark CHECKED iifname . ip daddr @served goto served
-    meta mark CHECKED iifname . ip6 daddr @served6 goto served
-    meta mark CHECKED ct zone set iifname map @port_zone accept
-    meta priority != VERIFIED jump unproven
-    ct zone set iifname map @zone accept
-    meta mark FOR_OTHERS ct zone set iifname map @port_zone accept
-    meta mark != CHECKED iifname "v-*" goto drop_unchecked
-    counter name "no_zone" drop
-}
-chain unproven {
-    iifname "vx*" goto drop_unproven
-    meta mark REDIRECTED goto drop_unproven
-}
-chain headers {
-    meta l4proto ah goto authenticated
-    meta l4proto != ah exthdr frag 1 jump fragments
-    meta l4proto != ah return
-    goto drop_invalid
-}
-chain fragments {
-    frag frag-off 0 frag more-fragments 0 return
-    update @fragment_packets { iif limit rate over PACKETS/second burst PACKETS packets } goto drop_fragments
-    update @fragment_bytes { iif limit rate over MBYTES mbytes/second burst MBYTES mbytes } goto drop_fragments
-}
-chain authenticated {
-    meta priority != VERIFIED jump unproven
-    meta mark != { CHECKED, FOR_OTHERS } iifname "v-*" goto drop_unchecked
-    notrack
-    accept
-}
+ZONES
 chain forward {
     type filter hook forward priority -20; policy drop;
     meta mark != CHECKED jump not_from_itself
     meta mark set 0x0 meta sdifname vmap @egress_policy
     meta mark SENT meta mark set 0x0 oifname vmap @ingress_policy
+    meta mark AGREED oifname vmap @ingress_policy
     goto drop_no_policy
 }
 chain not_from_itself {
@@ -254,11 +209,11 @@ chain known_ingress {
     BEGINS return
     accept
 }
+OFFLOAD
 chain sent {
     ct state == new goto begins_here
     ct state == invalid goto drop_invalid
     BEGINS jump sender_tracks
-    meta mark set 0x0
     goto deliver
 }
 chain sender_tracks {
@@ -268,7 +223,6 @@ chain sender_tracks {
 chain begins_here {
     ct zone @over_allowance jump crowded
     ct mark set ct mark | 0x1
-    meta mark set 0x0
     goto deliver
 }
 chain freely_sent {
@@ -282,6 +236,7 @@ chain sender_forgets {
     ct direction reply ct mark set ct mark & 0xfffffffd
 }
 chain deliver {
+    meta mark set 0x0
     oifgroup VXLAN_GROUP accept
     oifgroup PEERING_GROUP accept
     meta mark set SENT
@@ -340,11 +295,16 @@ chain output {
     oifgroup PEERING_GROUP drop
 }
 """.replace("NEAR\n", NEAR)
+    .replace("ZONES\n", ZONES)
+    .replace("OFFLOAD\n", OFFLOAD)
     .replace("VXLAN_GROUP", hex(VXLAN_GROUP))
     .replace("PEERING_GROUP", hex(PEERING_GROUP))
     .replace("REDIRECTED", hex(REDIRECTED))
+    .replace("CHECKED_PRIORITY", CHECKED_PRIORITY)
     .replace("CHECKED", CHECKED)
     .replace("SENT", SENT)
+    .replace("AGREED", AGREED)
+    .replace("BEGUN", BEGUN_PRIORITY)
     .replace("DROP_SETS", VPC_DROP_SETS)
     .replace("VERIFIED", VERIFIED_TEXT)
     .replace("FOR_OTHERS", FOR_OTHERS)

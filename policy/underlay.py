@@ -4,6 +4,8 @@
   fragment bypasses it, and none must be checked without its inner header.
 * A look-up compares the outer source, the whole VXLAN header (flags, VNI and all reserved bits) and the inner source. A packet
   that is truncated, or has an inner VLAN tag, ARP or anything but IP, matches nothing and is dropped.
+* The look-ups of mapped senders come first, before the packet is known to be VXLAN: most packets of a busy host are. Another
+  packet with the same bytes at these places is accepted, as it would be anyway, and nothing reads its priority.
 * `speakers` lists the hosts that may send from addresses not mapped to them, each in one VPC. Hosts of interfaces without
   source/destination check may send from any address. Edges of the VPC's gateways may send from any that the chain
   `outside-<vni>` does not drop. It is looked up last, so packets from mapped addresses do not pay for it.
@@ -72,10 +74,10 @@ chain others {
 }
 chain input {
     type filter hook input priority -10; policy accept;
-    meta l4proto != udp goto others
-    @th,16,16 != 4789 accept
     @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,336,32 @senders4 meta priority set VERIFIED accept
     @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,304,128 @senders6 meta priority set VERIFIED accept
+    meta l4proto != udp goto others
+    @th,16,16 != 4789 accept
     @th,224,16 0x0800 ip saddr . @th,64,32 . @th,96,32 . @th,368,32 @relay4 meta priority set VERIFIED accept
     @th,224,16 0x86dd ip saddr . @th,64,32 . @th,96,32 . @th,432,128 @relay6 meta priority set VERIFIED accept
     ip saddr . @th,64,32 . @th,96,32 vmap @speakers

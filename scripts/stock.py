@@ -73,7 +73,7 @@ def virtme() -> Path:
     """Return virtme-ng's directory of commands."""
     venv = cache() / VIRTME
     if not (venv / "bin" / "vng").exists():
-        say(f"installing {VIRTME} beside it (once)")
+        say(f"installing {VIRTME} next to it (once)")
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
         subprocess.run([venv / "bin" / "python", "-m", "pip", "install", "-q", VIRTME], check=True)
     return venv / "bin"
@@ -106,7 +106,7 @@ def run_in_stock_kernel(
                     copy_new(printed, target)
                     copy_new(warned, sys.stderr)
                     words = (directory / "console").read_text(errors="replace")[-2000:]
-                    raise SystemExit(f"stock kernel: it ended before the command did; its last words: {words}")
+                    raise SystemExit(f"stock kernel: it stopped before the command ended; its last output: {words}")
                 if not copy_new(printed, target) | copy_new(warned, sys.stderr):
                     time.sleep(POLL_S)
             copy_new(printed, target)
@@ -154,10 +154,10 @@ def main(arguments: Sequence[str]) -> int:
     """Parse the command line in the module's docstring and run it."""
     parser = argparse.ArgumentParser(prog="python scripts/stock.py", description="Run a command in Debian's stock kernel.")
     parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MB, metavar="MB", help="the machine's memory (%(default)s)")
-    parser.add_argument("command", nargs="+", help="what to run")
+    parser.add_argument("command", nargs="+", help="the command")
     known = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the machine is shut down
-    how = "slowly, for want of KVM" if "--disable-kvm" in fastest() else "with KVM"
+    how = "slow, without KVM" if "--disable-kvm" in fastest() else "with KVM"
     say(f"booting it in QEMU ({how})")
     try:
         return run_in_stock_kernel(known.command, memory_mb=known.memory)

@@ -117,7 +117,7 @@ class Teller:
         values = {name: value for match in found if match for name, value in match.groupdict().items()}
         missing = [pattern for pattern, match in zip(act.says, found, strict=True) if not match]
         if status not in act.exits:
-            problem = f"it exited with {status} instead of {' or '.join(map(str, act.exits))}"
+            problem = f"exit status {status} instead of {' or '.join(map(str, act.exits))}"
         else:
             problem = f"its output does not match {missing[0]!r}" if missing else ""
         if problem and act.quiet:
@@ -189,12 +189,12 @@ def main() -> int:
     path = STORIES / f"{arguments.story}.yaml"
     path = path if path.exists() else Path(arguments.story)
     if not path.is_file():
-        parser.error(f"no story called {arguments.story}; scripts/demo --list names them")
+        parser.error(f"there is no story {arguments.story}; scripts/demo --list lists them")
     story, teller, start = read(path), Teller(), time.monotonic()
     teller.say(story.title, "1")
     teller.tell(story)
     seconds = time.monotonic() - start
-    teller.say(f"\n== Done in {seconds:.0f} s: {teller.held} expectations held, {len(teller.failures)} did not", "1")
+    teller.say(f"\n== Done in {seconds:.0f} s: {teller.held} expectations met, {len(teller.failures)} not met", "1")
     for failure in teller.failures:
         teller.say(f"  not as expected: {failure}", "31")
     teller.say(story.farewell.rstrip())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from netorch.model.security import Direction
 from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.nft import ChainSet, NftChain, NftElement, NftMap
+from policy.borders import TRACKED
 
 VNI = 5000
 IDENTITY, OTHER_IDENTITY = 0xBEEF, 0x10
@@ -52,10 +54,11 @@ def sets_of(chain: str, sets: Mapping[str, tuple[str, tuple[str, ...]]]) -> tupl
     )
 
 
-def policy_chain(name: str, way: str, end: str, free: str, passed: str, refuses: str) -> NftChain:
+def policy_chain(name: str, way: str, end: Direction, free: str, passed: str, refuses: str) -> NftChain:
     """Return a chain that judges the packets a class sends (way daddr) or receives (saddr), with every form of rule."""
     rules = (
-        f"ct direction . ct mark @{end} {free}",
+        f"ct mark 0x0 meta mark set 0x0 goto {passed}",
+        *(f"{match} {free}" for match in TRACKED[end]),
         f"meta nfproto ipv4 th dport . meta l4proto @{name}.free4 {free}",
         f"meta nfproto ipv6 th dport . meta l4proto @{name}.free6 {free}",
         f"meta nfproto ipv4 goto {passed}",
@@ -77,8 +80,8 @@ def policy_chain(name: str, way: str, end: str, free: str, passed: str, refuses:
     return NftChain(vni=VNI, name=name, rules=rules, sets=chain_sets(name))
 
 
-EGRESS_CHAIN = policy_chain(EGRESS, "daddr", "tracked_egress", "jump known_egress", "sent", "drop_sg_egress")
-INGRESS_CHAIN = policy_chain(INGRESS, "saddr", "tracked_ingress", "jump known_ingress", "received", "drop_sg_ingress")
+EGRESS_CHAIN = policy_chain(EGRESS, "daddr", Direction.EGRESS, "jump known_egress", "sent", "drop_sg_egress")
+INGRESS_CHAIN = policy_chain(INGRESS, "saddr", Direction.INGRESS, "jump known_ingress", "received", "drop_sg_ingress")
 ACL_CHAIN = NftChain(
     vni=VNI,
     name=ACL,

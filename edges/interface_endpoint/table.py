@@ -15,8 +15,8 @@ from netorch.model.endpoints.endpoint_service import ServicePort
 from netorch.model.security import TCP, Direction, PrefixList, SecurityGroup
 from netorch.state.daemons.services.relay import RELAY_ADDRESS
 from netorch.state.nft import VPC_DROP_SETS, NftTable
-from policy.borders import acl_of
-from policy.groups import GroupRules, first_packet_chain
+from policy.acl import acl_of
+from policy.groups import GroupRules, group_chain
 from policy.identities import identity_map, own_numbers
 
 # The namespace's own packets: connections to targets, for health checks and for relaying.
@@ -171,7 +171,7 @@ def _own(back: Backend) -> list[str]:
 def _groups(view: VpcView, end: EndpointEnd) -> str:
     """Return the chain of the endpoint's groups with its sets; it accepts or drops packets that open a connection."""
     rules = GroupRules(view.of(SecurityGroup), view.of(PrefixList), own_numbers(view.of(Identity)))
-    chain = first_packet_chain(_GROUPS, view, rules, end.groups)
+    chain = group_chain(_GROUPS, view, rules, end.groups, Direction.INGRESS, "freely_received")
     sets = [block("set", held.name, [*held.spec.split("; "), elements(held)]) for held in chain.sets]
     return "\n".join((*sets, block("chain", chain.name, chain.rules)))
 

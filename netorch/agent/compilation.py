@@ -62,7 +62,7 @@ from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import check_value
 from netorch.records.vpc import MissingRecord
-from netorch.state.base import link_key
+from netorch.state.base import HOST_SLICE, KernelObject, link_key
 
 # Records that decide a VPC's public prefixes and its ends of tunnels and VLANs.
 _GIVING: Final = frozenset({PublicMapping, Vpc, HostView, VpnConnection, VirtualInterface})
@@ -149,9 +149,23 @@ class Compilation:
         """Return the last view of a VPC that compilers got, or None."""
         return self._views.known.get(vni)
 
-    def is_complete(self, slice_id: int) -> bool:
-        """Return whether each part of a slice has compiled at least once, so that superfluous objects can be deleted."""
-        return not self._missing.get(slice_id)
+    def is_superfluous(self, obj: KernelObject) -> bool:
+        """Return whether an object that no part yields can be deleted: each part of its slice has compiled at least once.
+
+        What the host holds for its VPCs must wait until all of them have compiled, and what such objects may be in, too. What
+        goes before anything changes never waits: it is a short cut past rules, and they may be another part's.
+        """
+        if self._missing.get(obj.vni):
+            return obj.goes_first
+        if obj.vni != HOST_SLICE or self._records.carried() <= self._views.known.keys():
+            return True
+        return not obj.has_children and not self._may_be_for_vpcs(obj)
+
+    def _may_be_for_vpcs(self, obj: KernelObject) -> bool:
+        """Return whether a host part could yield an object for a VPC."""
+        assert self.host is not None
+        parts = (part for part in self._host_parts if part.role in (None, self.host.host.role))
+        return any(type(obj) in part.yields for part in parts)
 
     def recomputed(self, vni: int) -> Objects:
         """Return a slice compiled from records alone. Raises CompileError."""
@@ -183,9 +197,15 @@ class Compilation:
         del self._owed[vni]
         self.phases[vni] = phases
         self._keep(target, view, changed)
+        failed = self._problems.failed_parts(vni)
         for part in self._vpc_parts:
             if before is None or not part.inputs.isdisjoint(changed):
-                self._compile_part(vni, part.id, partial(compile_vpc_part, part, view))
+                seen = msgspec.structs.replace(view, failed=failed) if failed else view
+                problem = self._compile_part(vni, part.id, partial(compile_vpc_part, part, seen))
+                if problem and part.otherwise is not None:
+                    instead = msgspec.structs.replace(part, compile=part.otherwise)
+                    target.set_part((part.id, ""), _objects_or_none(partial(compile_vpc_part, instead, seen)))
+                failed = failed | {part.id} if problem else failed - {part.id}
         for check in self._problem_parts:
             if before is None or not check.inputs.isdisjoint(changed):
                 self._note_left_out(check, view)
@@ -232,7 +252,8 @@ class Compilation:
             target.keep = keep
             target.all_touched = True  # objects that were left alone must be compared again
 
-    def _compile_part(self, slice_id: int, part_id: str, compile_it: Callable[[], Objects]) -> None:
+    def _compile_part(self, slice_id: int, part_id: str, compile_it: Callable[[], Objects]) -> str:
+        """Compile a part, and return its problem; its last objects stay if there is one."""
         problem, target = "", self._slice(slice_id)
         try:
             target.set_part((part_id, ""), compile_it())
@@ -244,6 +265,7 @@ class Compilation:
             if slice_id in self._missing:
                 self._missing[slice_id].discard(part_id)
         self._problems.compiled(slice_id, (part_id, ""), problem)
+        return problem
 
     def _note_left_out(self, part: ProblemPart, view: VpcView) -> None:
         problem, left_out = "", COMPLETE
@@ -331,6 +353,14 @@ def _as_vpcs_see_it(host: HostView) -> HostView:
 def _scope(peer: int) -> str:
     """Return the prefix of a peer's addresses in part names: two peers may have the same addresses."""
     return f"{peer:06x}/"
+
+
+def _objects_or_none(compile_it: Callable[[], Objects]) -> Objects:
+    """Return what stands in for a part that failed; nothing if that fails, too. The part's own problem is reported already."""
+    try:
+        return compile_it()
+    except Exception:  # see _problem_of
+        return {}
 
 
 def _problem_of(error: Exception) -> str:

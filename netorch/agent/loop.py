@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from netorch.agent.flowlog.logger import FlowLogger
-from netorch.agent.follow import Follower
+from netorch.agent.following.follower import Follower
 from netorch.agent.gateway_tables import GatewayTables
 from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
@@ -49,6 +49,7 @@ STORE_PATIENCE_S = 0.05  # repair must not wait for the store: if the store is l
 AUDIT_EVERY_S = 60.0
 SNAPSHOT_EVERY_S = 1.0
 READ_AGAIN_S = 2.0  # after a failed read of the kernel
+SAVE_AGAIN_S = 5.0  # after a snapshot that could not be written
 # An audit or a snapshot costs O(state). Each may take 1/SHARE of the time, so a large host does them less often.
 SHARE = 50
 
@@ -122,7 +123,7 @@ class Agent:
         """Follow the store from where the last run stopped. The snapshot is freed before anything is compiled."""
         saved = self._snapshot.load()
         if saved is not None:
-            self.follower.history.recall(saved)
+            self.follower.recall(saved)
         self.follower.pull(now)
         if not self.follower.in_sync and saved is not None:
             self.follower.boot(saved)
@@ -134,12 +135,17 @@ class Agent:
         """Wait for work, at most `timeout_s` or until `wake_fd` is readable, and do it."""
         wait_s = max(0.0, min(timeout_s, self._next_deadline() - self._clock()))
         poller = select.poll()
-        poller.register(self.kernel.fileno(), select.POLLIN)
-        for descriptor in (self.follower.fileno(), wake_fd, *(task.fileno() for task in self.tasks)):
+        for descriptor in (*self.descriptors(), wake_fd):
             if descriptor is not None:
                 poller.register(descriptor, select.POLLIN)
         poller.poll(wait_s * 1000)
         self.turn()
+
+    def descriptors(self) -> list[int]:
+        """Return the descriptors that wake the loop, without the kernel's after a failed read, which can leave it readable."""
+        kernel = self.kernel.fileno() if not self._kernel_trouble else None
+        found = (kernel, self.follower.fileno(), *(task.fileno() for task in self.tasks))
+        return [descriptor for descriptor in found if descriptor is not None]
 
     def turn(self) -> None:
         """Read what has happened and act on it; never blocks for long."""
@@ -149,9 +155,11 @@ class Agent:
         dirty = self.records.take_dirty()
         self.reconciler.compile(dirty, now)
         applied = self.reconciler.apply(now, may_delete=self.follower.in_sync)
-        turn = Turn(now=now, dirty=dirty, applied=applied, store=self.follower.store if self.follower.in_sync else None)
+        store = self.follower.store if self.follower.in_sync else None
+        turn = Turn(now=now, dirty=dirty, applied=applied, store=store, speaks=self.publisher.speaks(now))
         for task in self.tasks:
             task.turn(turn)
+        self.status.write(store, self._clock())  # a long turn must not renew the lease late
         self._save(now)
 
     def close(self) -> None:
@@ -199,15 +207,14 @@ class Agent:
         started = self._clock()
         differing = self.reconciler.read_kernel()
         if differing and now >= self._audit_at:
-            log.info("audit found objects that differ count=%d", differing)
+            log.info("audit found changed objects count=%d", differing)
         self.records.dirty.host = True  # no dump shows the underlay device
         self._kernel_trouble = ""
         self._audit_at = now + max(AUDIT_EVERY_S, SHARE * (self._clock() - started))
 
     def _next_deadline(self) -> float:
-        deadlines = [self._audit_at, self.reconciler.next_retry(), *(task.wake_at(self._clock()) for task in self.tasks)]
-        if self.follower.store is None:
-            deadlines.append(self.follower.retry_at)
+        deadlines = [self._audit_at, self.reconciler.next_retry(), self.follower.wake_at()]
+        deadlines += [task.wake_at(self._clock()) for task in self.tasks]
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def _trouble(self) -> str:
@@ -218,6 +225,8 @@ class Agent:
             self.reconciler.problems.get(BORDER_SLICE, ""),
             self.reconciler.problems.get(PORTS, ""),
             self._kernel_trouble,
+            self._snapshot.trouble,
+            self.publisher.trouble,
             *(task.trouble for task in self.tasks),
         )
         return next(filter(None, troubles), "") or self.records.strange()
@@ -226,6 +235,8 @@ class Agent:
 
     def _save(self, now: float) -> None:
         follower = self.follower
+        if self._snapshot.trouble and now < self._save_at:
+            return
         if follower.refused:
             self._save_what_was_seen()
         # The store's revision alone is no reason to save: every write of every host raises it.
@@ -236,13 +247,18 @@ class Agent:
         host = self.reconciler.host_view
         underlay = Underlay(ifname=host.underlay_ifname, mtu=host.underlay_mtu, carries=False) if host is not None else None
         snapshot = Snapshot(uid="", revision=0, records=self.records.raw, terminations=owed, underlay=underlay)
-        self._snapshot.save(follower.history.stamp(snapshot))
-        self._saved_changes, self._saved_revision = self.records.changes, follower.history.revision
-        self._save_at = self._clock() + max(SNAPSHOT_EVERY_S, SHARE * (self._clock() - started))
+        saved = self._snapshot.save(follower.history.stamp(snapshot))
+        if saved:
+            self._saved_changes, self._saved_revision = self.records.changes, follower.history.revision
+        pause_s = SNAPSHOT_EVERY_S if saved else SAVE_AGAIN_S
+        self._save_at = self._clock() + max(pause_s, SHARE * (self._clock() - started))
 
     def _save_what_was_seen(self) -> None:
         """Save how far the store was followed, so that a different store is refused after a restart, too."""
         history = self.follower.history
-        if history.revision != self._saved_revision and (saved := self._snapshot.load()) is not None:
-            self._snapshot.save(history.stamp(saved))
+        if history.revision == self._saved_revision:
+            return
+        if (saved := self._snapshot.load()) is not None and not self._snapshot.save(history.stamp(saved)):
+            self._save_at = self._clock() + SAVE_AGAIN_S
+            return
         self._saved_revision = history.revision

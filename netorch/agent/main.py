@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -162,12 +163,23 @@ def _readable(descriptor: int) -> bool:
 def _lock(path: Path, host_name: str) -> int:
     try:
         make_directory(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _opened(path)
     except OSError as error:
         raise NetorchError(f"agent: {path}: {error.strerror}; choose another --state-dir") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise NetorchError(f"agent: an agent of host {host_name} runs already (it holds {path}); stop that one first") from None
+        raise NetorchError(
+            f"agent: an agent of host {host_name} is already running (it holds {path}); stop that agent first"
+        ) from None
     return descriptor
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for flock(2): an agent starts on a read-only disk, too

@@ -122,7 +122,7 @@ class VrfNumbers:
             number = last[0] if last else next(free, None)
             if number is None:
                 most = INLET_NUMBER_LAST - TABLE_NUMBER_LAST
-                what = f"{most} interfaces and subnets of the VPC have a VRF of their own here, and no more can"
+                what = f"{most} interfaces and subnets of the VPC have a VRF of their own on this host, which is the limit"
                 raise CompileError(f"{what}; move some to other hosts")
             known[name] = number
         return known[name]

@@ -61,6 +61,10 @@ class Problems:
             del self._compile_errors[slice_id]
         self._tell(slice_id)
 
+    def failed_parts(self, slice_id: int) -> frozenset[str]:
+        """Return the ids of a slice's parts that could not be compiled, without those of mappings."""
+        return frozenset(part for part, scope in self._compile_errors.get(slice_id, ()) if not scope)
+
     def peers_left_out(self, slice_id: int) -> frozenset[int]:
         """Return the VNIs of a VPC's peers whose interfaces belong to no group on this host."""
         return frozenset().union(*(found.peers for found in self._left_out.get(slice_id, {}).values()))

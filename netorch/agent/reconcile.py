@@ -136,15 +136,13 @@ class Reconciler:
             target = self._slice(slice_id)
             for key in [key for key in target.actual if key not in found and covers(key)]:
                 self.repaired += _is_damage(target, key, None)
-                del target.actual[key]
-                target.touch(key)
+                target.missing(key)
                 differing += 1
             for key, obj in found.items():
                 known = target.actual.get(key)
                 if known is None or not known.matches(obj):
                     self.repaired += _is_damage(target, key, obj)
-                    target.actual[key] = obj
-                    target.touch(key)
+                    target.seen(obj)
                     differing += 1
         return differing
 
@@ -172,7 +170,8 @@ class Reconciler:
         self._look_again_at, self.connected = None, False
         host, problem = self._records.host, self._records.host_problem
         if not problem and host is None:
-            problem = f"host {self._records.host_name} is not in the store; create it: netorch host create"
+            name = self._records.host_name
+            problem = f"host {name} is not in the store; create it: netorch host create {name} --underlay IP"
         elif not problem and host is not None:
             try:
                 underlay = self._kernel.underlay(host.underlay) or self.assumed
@@ -180,16 +179,15 @@ class Reconciler:
                 problem, self._look_again_at = str(error), now + LOOK_AGAIN_S
             else:
                 if underlay is None:  # query again too: a new route to an address on the loopback device sends no event
-                    problem = f"no device holds the underlay address {host.underlay}; waiting for it"
+                    problem = f"no device has the underlay address {host.underlay}; waiting for one"
                     self._look_again_at = now + LOOK_AGAIN_S
                 else:
-                    pools = tuple(pool for _, pool in sorted(self._records.pools.items()) if pool.pair == host.pair)
                     self.connected = underlay.carries
                     self.host_view = HostView(
                         host=host,
                         underlay_ifname=underlay.ifname,
                         underlay_mtu=underlay.mtu,
-                        pools=pools,
+                        pools=self._records.pools.of(host.pair),
                         services=self._records.services.known(),
                         buckets=self._records.services.buckets(),
                         drained=self._records.drained,
@@ -199,12 +197,13 @@ class Reconciler:
     # --- apply the difference ------------------------------------------------------------------------------------------------
 
     def apply(self, now: float, may_delete: bool) -> set[int]:
-        """Apply all differences; return the slices that were dirty. Without `may_delete` nothing is deleted.
+        """Apply all differences; return the slices that were dirty. Without `may_delete`, or a host's record, nothing is deleted.
 
         Cost: O(dirty objects), whatever else the host holds.
         """
         if self.host_view is None:
             return set()
+        may_delete = may_delete and self._records.host is not None
         applied = self._apply_host(now, may_delete)
         return applied if self.host_trouble else applied | self._apply_vpcs(now, may_delete)
 
@@ -242,6 +241,7 @@ class Reconciler:
             applied.add(slice_id)
         self._run(desired, actual, keep, whole, now, may_delete)
         for slice_id in applied - {HOST_SLICE}:
+            self.slices[slice_id].doubted &= not self.in_force(slice_id)
             freed = self._numbers.settle(slice_id, self.slices[slice_id].holds)  # only after the kernel has deleted the devices
             if self.slices[slice_id].empty:
                 del self.slices[slice_id]
@@ -259,7 +259,12 @@ class Reconciler:
             desired.update(target.desired)
             actual.update(target.actual)
             keep |= target.keep
-        return diff(desired, actual, keep)
+        return self._diff(desired, actual, keep)
+
+    def _diff(self, desired: Objects, actual: Objects, keep: Collection[Key]) -> list[Op]:
+        known = [(vni, self.slices[vni]) for vni in {obj.vni for obj in desired.values()} & self.slices.keys()]
+        full = {key for _, target in known for key in target.full}
+        return diff(desired, actual, keep, {vni for vni, target in known if target.doubted}, full)
 
     def _may_touch(self, slice_id: int) -> bool:
         """Return whether a slice's desired content is known: it compiled once, or is known to be empty."""
@@ -273,14 +278,13 @@ class Reconciler:
         `whole` names the slices that were compared completely. Only a complete comparison ends a refusal: a part of a slice
         does not show whether the refused part is in force.
         """
-        ops = diff(desired, actual, keep)
+        ops = self._diff(desired, actual, keep)
         ops = [op for op in ops if self._may_run(op, desired, may_delete)]
         try:
             failures = self._kernel.apply(ops) if ops else []
         except KernelError as error:
-            failures = [
-                Failure(op, error) for op in ops
-            ]  # any of them may have been applied: the kernel is read before the retry
+            # Any of them may have been applied: the kernel is read before the retry.
+            failures = [Failure(op, error) for op in ops]
         if ops and log.isEnabledFor(logging.DEBUG):
             log.debug("applied:\n  %s", "\n  ".join(op_text(op) for op in ops))
         refused = by_slice(failures)
@@ -294,6 +298,7 @@ class Reconciler:
                 self._slice(old.vni).gone(old.key)
         self.writes += len(ops) - len(failures)
         for slice_id, found in refused.items():
+            self._slice(slice_id).refused(failure.op.obj for failure in found)
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             self._problems.refused(slice_id, f"{found[0].error}{more}", now)
             reasons = {failure.op.obj.key: str(failure.error) for failure in found if failure.op.obj.has_children}
@@ -309,7 +314,7 @@ class Reconciler:
             return True  # deleted to be created again, e.g. an incomplete device: nothing is lost
         if obj.says_ready or obj.says_active:
             return True  # the ready and active states do not come from records
-        if may_delete and (self._compilation.is_complete(obj.vni) or obj.key in self._slice(obj.vni).withdrawn):
+        if may_delete and (self._compilation.is_superfluous(obj) or obj.key in self._slice(obj.vni).withdrawn):
             return True
         self._slice(obj.vni).touch(obj.key)
         return False
@@ -388,7 +393,7 @@ class Reconciler:
 
 
 def _is_damage(target: Slice, key: Key, found: KernelObject | None) -> bool:
-    """Return whether the kernel held an object as wanted and now holds another or none, although nobody may remove it."""
+    """Return whether the kernel held an object as wanted and now holds another or none, although no program may remove it."""
     wanted, known = target.desired.get(key), target.actual.get(key)
     if wanted is None or known is None or not wanted.matches(known) or (found is not None and wanted.matches(found)):
         return False

@@ -20,6 +20,7 @@ from netorch.agent.indexes.middleboxes import Middleboxes
 from netorch.agent.indexes.named import NamedAddresses
 from netorch.agent.indexes.peerings import Peerings
 from netorch.agent.indexes.placements import why_not_carried
+from netorch.agent.indexes.pools import Pools
 from netorch.agent.indexes.private_ends import PrivateEnds
 from netorch.agent.indexes.seats import Seats
 from netorch.agent.indexes.services import Services
@@ -33,7 +34,6 @@ from netorch.model.eni import EniStatus, Host, NetworkInterface, Role
 from netorch.model.flow_log import FlowLog
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping
-from netorch.model.outside.public import AddressPool
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.routing.target import TargetKind
 from netorch.model.security import SecurityGroup
@@ -45,7 +45,7 @@ from netorch.records.flows import HandedOver
 from netorch.records.mirror import Mirror, RecordChange, WatchedVpc
 from netorch.state.daemons.services.relay import Target
 
-_NAMED: Final = 3  # placements named in a message
+_NAMED: Final = 3  # keys named in a message
 
 
 class Records(Mirror):
@@ -58,7 +58,7 @@ class Records(Mirror):
         self.host_problem = ""  # why the host's record is unreadable; `host` is then the last readable one
         self.drained = False  # whether hosts should stop sending to this edge
         self.placements: set[str] = set()  # ids of the resources that this host must carry
-        self.strays: set[str] = set()  # placements whose names are no ids: their VPCs are unknown
+        self.strays: set[str] = set()  # keys below this host's that this version does not know, or whose names are no ids
         self.moving: dict[tuple[int, str], Mapping] = {}  # the few mappings that name two hosts
         # Prefixes of all records that this host needs, except `Moves.watched_prefixes`, and how often they have changed.
         own = (keys.host_prefix(host_name), keys.secret_prefix(host_name))
@@ -72,7 +72,7 @@ class Records(Mirror):
         self.private_ends = PrivateEnds(host_name)
         self.elastic_ips = ElasticIps()
         self.named = NamedAddresses()
-        self.pools: dict[str, AddressPool] = {}
+        self.pools = Pools()
         self.services = Services()
         self.statuses: dict[str, EniStatus] = {}  # key below hoststat/ -> status
         self.handed_over: dict[str, HandedOver] = {}  # interface moving to this host -> its connections on the old host
@@ -135,27 +135,28 @@ class Records(Mirror):
     def problem(self, vni: int) -> str:
         """Return why a VPC must not be compiled now, or nothing."""
         refused = next((why for _, why in sorted(self._placements_of.get(vni, {}).items()) if why), "")
-        return refused or (self.vpcs[vni].problem() if vni in self.vpcs else "no record of the VPC is here yet")
+        return refused or (self.vpcs[vni].problem() if vni in self.vpcs else "no record of the VPC has arrived yet")
 
     def is_isolated(self, vni: int) -> bool:
-        """Return whether a record of a VPC has a newer version: then the agent changes nothing of the VPC in the kernel."""
+        """Return whether the records of a VPC cannot be interpreted: then the agent changes nothing of it in the kernel."""
         return any(self._placements_of.get(vni, {}).values()) or (vni in self.vpcs and self.vpcs[vni].is_isolated)
 
     def gives(self, vni: int, prefix: str) -> bool:
         """Return whether a VPC has a public address or prefix, or may have it according to an unreadable record."""
         address, _, length = prefix.partition("/")
         if length == "32":
-            return keys.public_mapping(vni, address) in self.raw
+            return self.has(keys.public_mapping(vni, address))
         records, key = self.vpcs.get(vni), keys.vpc(vni)
-        if records is None or key not in self.raw:
+        if records is None or not self.has(key):
             return False
         ranges = (parse_prefix(cidr) for vpc in records.each(Vpc) for cidr in vpc.ipv6_pools)
         return key in records.decode_errors or any(given.contains(parse_prefix(prefix)) for given in ranges)
 
     def strange(self) -> str:
-        """Return a message about placements whose names are no ids, or nothing."""
-        named = ", ".join(keys.placement(self.host_name, name) for name in sorted(self.strays)[:_NAMED])
-        return f"placements that cannot be understood: {named}" if named else ""
+        """Return a message about records that this version cannot use, or nothing."""
+        pools = self.pools.unreadable if self.host is not None and self.host.role is Role.EDGE else set()  # only edges use them
+        named = ", ".join(sorted(self.strays | pools)[:_NAMED])
+        return f"this version cannot use {named}; upgrade netorch here, or see netorch store check" if named else ""
 
     def changed_other(self, key: str, value: bytes | None) -> None:
         """Record a change outside VPCs: of hosts, pools, services, secrets or MTUs."""
@@ -165,7 +166,8 @@ class Records(Mirror):
         elif root == "hoststat":
             self._set_status(key, value)
         elif root == "pool":
-            self._set_pool(key, rest, value)
+            self.pools.update(rest, value)
+            self.dirty.host = True
         elif root in ("gwsvc", "bucket"):
             self.services.update(key, value)
             self.dirty.host = True
@@ -192,8 +194,8 @@ class Records(Mirror):
             self.drained, self.dirty.host = value is not None, True
         elif what == "placement" and is_id(name):
             self._set_placement(key, name, value)
-        elif what == "placement":
-            (self.strays.discard if value is None else self.strays.add)(name)
+        elif what != "live":
+            (self.strays.discard if value is None else self.strays.add)(key)
 
     def _set_spec(self, key: str, value: bytes | None) -> None:
         self.dirty.host, self.host_problem = True, ""
@@ -204,14 +206,6 @@ class Records(Mirror):
         served = {keys.service_prefix(), keys.bucket_prefix()}  # only an edge's proxy needs them
         self.prefixes = self.prefixes | served if self.host and self.host.role is Role.EDGE else self.prefixes - served
         self.prefix_changes += 1
-
-    def _set_pool(self, key: str, name: str, value: bytes | None) -> None:
-        """Record a pool. An unreadable pool counts as missing, so no host announces its addresses."""
-        self.dirty.host = True
-        self.pools.pop(name, None)
-        if value is not None:
-            with suppress(UnreadableRecord):
-                self.pools[name] = decode_value(key, value, AddressPool)
 
     def set_up(self, names: Set[str], *, invites: bool) -> None:
         """Record which tunnels and virtual interfaces on this host are up, and whether sites may send to this edge."""

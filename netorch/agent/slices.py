@@ -7,10 +7,11 @@ own keys. `recomputed` must always equal `desired`; the tests assert this everyw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from netorch.agent.problems import PartId
 from netorch.compiler.registry import disagreement
+from netorch.plan.flows import lost_reasons
 from netorch.state.aftermath import aftermath
 from netorch.state.base import KernelObject, Key
 from netorch.state.op import Delete, Op, Replace
@@ -27,6 +28,8 @@ class Slice:
         self.keep: frozenset[Key] = frozenset()
         self.touched: set[Key] = set()
         self.all_touched = False
+        self.doubted = False  # whether others may have changed rules since all of them were in force
+        self.full: set[Key] = set()  # flowtables that the kernel refused to empty
         self.withdrawn: frozenset[Key] = frozenset()  # deleted in any case: e.g. a public prefix that the VPC no longer has
         self._parts: dict[PartId, tuple[KernelObject, ...]] = {}  # objects that each part wants
         self._shared: dict[Key, Counter[KernelObject]] = {}  # keys that several parts want -> the objects, with counts
@@ -102,6 +105,17 @@ class Slice:
         else:
             self._disputed.discard(key)
 
+    def wanted_by(self) -> dict[Key, set[str]]:
+        """Return the addresses whose mappings want an object, by its key; those of a peer as `<VNI in hex>/<address>`.
+
+        Cost: O(slice).
+        """
+        found: dict[Key, set[str]] = {}
+        for (_, address), objects in self._parts.items():
+            for obj in objects if address else ():
+                found.setdefault(obj.key, set()).add(address)
+        return found
+
     def dispute(self) -> str:
         """Return which two parts want different objects with one key, or nothing. Cost: O(1) when there are none."""
         if not self._disputed:
@@ -123,7 +137,7 @@ class Slice:
     def found(self, objects: Objects) -> None:
         """Set everything that the kernel holds of a slice that was unknown so far."""
         self.actual = objects
-        self.all_touched = True
+        self.all_touched = self.doubted = True
 
     def touch(self, key: Key) -> None:
         """Note that the kernel's object with this key may differ from the desired one."""
@@ -135,6 +149,7 @@ class Slice:
         if self.actual.get(key) != obj:
             self.actual[key] = obj
             self.touched.add(key)
+            self._doubt(obj)
 
     def gone(self, key: Key) -> None:
         """Note that the kernel no longer holds the object with this key, nor the objects that vanish with it.
@@ -144,8 +159,16 @@ class Slice:
         known = self.actual.get(key)
         if known is not None:
             self.touched |= self._suffer([known], ())
-            del self.actual[key]
+            self.missing(key)
         self.touched.add(key)
+
+    def missing(self, key: Key) -> None:
+        """Note that a dump lacks this known object."""
+        self._doubt(self.actual.pop(key))
+        self.touched.add(key)
+
+    def _doubt(self, obj: KernelObject) -> None:
+        self.doubted |= obj.judges
 
     def applied(self, ops: Sequence[Op]) -> list[KernelObject]:
         """Note that these operations were applied; return the objects of other VPCs that they replaced, e.g. a peer's route."""
@@ -155,9 +178,14 @@ class Slice:
         for op in ops:
             if isinstance(op, Delete):
                 self.actual.pop(op.obj.key, None)
+                self.full.discard(op.obj.key)
             else:
                 self.actual[op.obj.key] = op.obj
         return [op.old for op in replaced if op.old.vni != op.obj.vni]
+
+    def refused(self, objects: Iterable[KernelObject]) -> None:
+        """Note objects whose operations the kernel refused: a flowtable may hold flows that lost their reasons."""
+        self.full |= {obj.key for obj in objects if obj.holds_flows}
 
     def _suffer(self, gone: Sequence[KernelObject], moved: Sequence[Key]) -> set[Key]:
         """Apply the side effects on the actual objects; return the keys of the changed ones."""
@@ -172,14 +200,16 @@ class Slice:
     def difference(self) -> tuple[Objects, Objects]:
         """Return the desired and the actual objects that may differ, and reset the marks.
 
-        Cost: O(touched keys); O(slice) when an object with children is among them.
+        Cost: O(touched keys); O(slice) when an object with children is among them, or if flows may have lost their reasons.
         """
         touched, everything = self.touched, self.all_touched or any(map(self._has_children, self.touched))
         self.touched, self.all_touched = set(), False
         if everything:
             return self.desired, self.actual
         desired = {key: self.desired[key] for key in touched if key in self.desired}
-        return desired, {key: self.actual[key] for key in touched if key in self.actual}
+        actual = {key: self.actual[key] for key in touched if key in self.actual}
+        doubted = {obj.vni for obj in desired.values()} if self.doubted else ()
+        return (self.desired, self.actual) if lost_reasons(desired, actual, doubted) else (desired, actual)
 
     def _has_children(self, key: Key) -> bool:
         obj = self.desired.get(key) or self.actual.get(key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,7 @@ class SnapshotFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.trouble = ""  # why the last `save` failed, or nothing
 
     def load(self) -> Snapshot | None:
         """Return the last snapshot; None when there is none or it is damaged."""
@@ -57,18 +59,31 @@ class SnapshotFile:
             log.warning("snapshot of another version ignored path=%s error=%s", self.path, error)
             return None
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Replace the file. On a full or read-only disk the old file stays, and the reason is logged."""
-        body = msgspec.msgpack.encode(snapshot)
+    def save(self, snapshot: Snapshot) -> bool:
+        """Replace the file and return True. On a full or read-only disk the old file stays, and `trouble` has the reason."""
         new = self.path.with_suffix(".new")
         try:
-            new.unlink(missing_ok=True)  # left by an agent that was killed, perhaps with wider permissions
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "wb") as file:
-                give_to_group(new)
-                file.write(hashlib.sha256(body).digest())
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
+            self._write(new, msgspec.msgpack.encode(snapshot))
             os.replace(new, self.path)
         except OSError as error:
-            log.warning("snapshot not written path=%s error=%s", self.path, error)
+            with suppress(OSError):
+                new.unlink(missing_ok=True)  # half a file must not take the room that others need
+            what = f"the snapshot cannot be written ({error.strerror}), so without the store this host would boot from an old one"
+            self._tell(f"agent: {self.path}: {what}; make room, or make the directory writable")
+            return False
+        self._tell("")
+        return True
+
+    def _write(self, new: Path, body: bytes) -> None:
+        new.unlink(missing_ok=True)  # left by an agent that was killed, perhaps with wider permissions
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), "wb") as file:
+            give_to_group(new)
+            file.write(hashlib.sha256(body).digest())
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _tell(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            log.warning("snapshot not written reason=%r", trouble)
+        self.trouble = trouble

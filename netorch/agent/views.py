@@ -99,11 +99,11 @@ def _tables_of(records: VpcRecords, subnets: Collection[Subnet]) -> list[RouteTa
     used = [needed(records, RouteTable, table_id) for table_id in sorted(named - {"", main.id})]
     old = [table for table in used if not table.number]
     if old and any(table.routes for table in (main, *old)):
-        what = f"route table {old[0].name} ({old[0].id}) was made by a version that knew no routes, and has no number"
+        what = f"route table {old[0].name} ({old[0].id}) was created by a version without routes, and has no number"
         raise CompileError(f"{what}; associate its subnets with a new table: netorch route-table create")
     found = [main, *(table for table in used if table.number)]
     if len({table.number for table in found}) < len(found):
-        raise CompileError(f"two of the route tables {', '.join(table.id for table in found)} have one number; delete one")
+        raise CompileError(f"two of the route tables {', '.join(table.id for table in found)} have the same number; delete one")
     return found
 
 

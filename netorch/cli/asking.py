@@ -29,4 +29,4 @@ def _answer(from_stdin: bool) -> str:
         with open("/dev/tty") as terminal:
             return terminal.readline()
     except OSError as error:
-        raise NetorchError(f"nobody can be asked ({error.strerror}); say --yes if it is meant") from error
+        raise NetorchError(f"cannot ask for confirmation ({error.strerror}); confirm with --yes") from error

@@ -1,7 +1,7 @@
 """The options of this invocation: a printed command must run as printed, and errors are printed in the requested format.
 
 Texts of all packages write a command without options, as `netorch sg rule add ...`. This module inserts the options for
-the cloud and the owner when texts become output.
+the cloud and the owner when texts become output. A lab has no systemd, so it replaces the command that starts an agent.
 """
 
 from __future__ import annotations
@@ -12,19 +12,24 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import dropwhile
+from pathlib import Path
 from typing import Final
 
 from netorch.cli.words import COMMANDS, OPERATORS, OUTSIDE
 
 LAB: Final = "NETORCH_FROM_LAB"  # tells a command that runs inside a lab the lab's name from the command line
+LAB_DIRECTORY: Final = "NETORCH_LAB_DIR"  # every command inside a lab has it: LABS/NAME
+LABS: Final = Path("/run/netorch/lab")
 _COMMAND = re.compile(
     r"(?<!-- )\bnetorch (?=("
     + "|".join(map(re.escape, sorted(COMMANDS, key=len, reverse=True)))
     + r")\b(?!-)( (?:pool|audit)\b)?)"
 )
+_START = re.compile(r" on (\S+): systemctl start netorch-agent\b")  # netorch.records.errors.start_agent
 
 
 class _Call:
+    lab: str = ""  # the lab in which this command runs
     place: tuple[str, ...] = ()  # options that select the cloud
     owner: tuple[str, ...] = ()
 
@@ -46,12 +51,16 @@ def from_lab(name: str) -> Iterator[None]:
 def remember(*, store: str | None, owner: str | None) -> None:
     """Keep the options from the command line. Those from the environment also apply to the next command."""
     lab = os.environ.get(LAB)
+    inside = Path(os.environ.get(LAB_DIRECTORY, ""))
+    _Call.lab = lab or (inside.name if inside.parent == LABS else "")
     _Call.place = (*(("--lab", lab) if lab else ()), *(("--store", store) if store else ()))
     _Call.owner = ("--owner", owner) if owner else ()
 
 
 def as_called(text: str) -> str:
-    """Return a text in which commands have the options of this invocation."""
+    """Return a text in which commands have the options of this invocation; in a lab, those that start agents are the lab's."""
+    if _Call.lab:
+        text = _START.sub(lambda found: f": netorch lab restart-agent {shlex.quote(_Call.lab)} {found[1]}", text)
     if not (_Call.place or _Call.owner):
         return text
     return _COMMAND.sub(lambda found: _spelled(found[1] + (found[2] or "")), text)

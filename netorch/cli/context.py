@@ -49,13 +49,15 @@ class Session:
     def store(self) -> Store:
         """Return the open store. Raises StoreUnavailable."""
         if self._store is None:
+            from netorch.cli.identities.certificates import explaining
             from netorch.store import open_to_create, open_to_read
             from netorch.store.modes import make_directory
             from netorch.store.trial import TrialStore
 
             if self.creates and not self.dry_run and self.store_url == DEFAULT_STORE and os.geteuid() == 0:
                 make_directory(Path(self.store_url).parent)
-            store = open_to_create(self.store_url) if self.creates else open_to_read(self.store_url)
+            with explaining(self.store_url):
+                store = open_to_create(self.store_url) if self.creates else open_to_read(self.store_url)
             self._store = TrialStore(store) if self.dry_run else self._signed(self._granting(store))
         return self._store
 
@@ -89,7 +91,7 @@ class Session:
         from netorch.errors import ApiError
 
         if not self.caller.operator:
-            raise ApiError("UnauthorizedOperation", f"{what}: for the operator only; leave --owner and NETORCH_OWNER out")
+            raise ApiError("UnauthorizedOperation", f"{what}: only the operator may do this; leave --owner and NETORCH_OWNER out")
 
     def inventory(self) -> Inventory:
         """Return the whole cloud. Warn once about objects that are left out because they are unreadable."""
@@ -253,7 +255,7 @@ pass_session = click.make_pass_decorator(Session)
 def action(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - what click makes of it depends on what else decorates it
     """Pass the session to a command that changes the cloud, and add `--dry-run`."""
 
-    @click.option("--dry-run", is_flag=True, help="Say whether it would succeed; change nothing.")
+    @click.option("--dry-run", is_flag=True, help="Report whether the request would succeed; change nothing.")
     @pass_session
     @functools.wraps(function)
     def run(session: Session, /, *arguments: Any, dry_run: bool, **words: Any) -> None:  # noqa: ANN401
@@ -278,7 +280,7 @@ def parse_tags(context: click.Context, parameter: click.Parameter, values: tuple
     for value in values:
         key, equals, text = value.partition("=")
         if not equals or not key:
-            raise click.BadParameter(f"{value!r} is not key=value", context, parameter)
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE", context, parameter)
         tags[key] = text
     return tags
 
@@ -351,12 +353,21 @@ def setting_option(name: str, help_text: str, **settings: Any) -> Callable[[Any]
 host_option = setting_option(
     "host", "The host's name in the store.", show_default="the machine's name", shell_complete=complete("host")
 )
+state_option = setting_option(
+    "state_dir",
+    "Directory of the lock and of the snapshot, which the agent uses while the store is unreachable.",
+    type=click.Path(path_type=Path),
+)
 flow_log_option = setting_option(
     "flow_log_dir", "Directory of flow logs, one subdirectory per owner.", type=click.Path(path_type=Path)
 )
-vpc_option = click.option("--vpc", help="Only this VPC's.", shell_complete=complete("vpc"))
+vpc_option = click.option("--vpc", help="Only this VPC.", shell_complete=complete("vpc"))
 group_option = click.option(
-    "--security-group", "groups", multiple=True, shell_complete=complete("sg"), help="Repeatable; the default one when left out."
+    "--security-group",
+    "groups",
+    multiple=True,
+    shell_complete=complete("sg"),
+    help="A security group; repeatable. Default: the VPC's default group.",
 )
 
 
@@ -374,5 +385,5 @@ def public_option(words: str, help_text: str, **settings: Any) -> Callable[[Any]
 
 def source_dest_option(**settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
     """Return the option that switches the source/destination check of an interface on or off."""
-    help_text = "Drop packets that are neither from nor to its own addresses."
+    help_text = "Drop packets that are neither from nor to the interface's own addresses."
     return click.option("--source-dest-check/--no-source-dest-check", cls=_Switch, help=help_text, **settings)

@@ -96,7 +96,9 @@ def _complete_lab(context: click.Context, parameter: click.Parameter, incomplete
     "--store",
     metavar="URL",
     default=default_of("store"),
-    help="The store: a path, sqlite:///PATH or etcd://HOST:PORT,.../NAME.  [default: /var/lib/netorch/netorch.db]",
+    help="The store: a path, sqlite:///PATH or 'etcd://HOST:PORT,.../NAME?ca=FILE&cert=FILE&key=FILE'. "
+    "The port is 2379 and NAME is netorch if left out. Members on other machines need ca, cert and key.  "
+    "[default: /var/lib/netorch/netorch.db]",
 )
 @click.option("--owner", metavar="NAME", callback=_check_owner, help="Act as this customer. Default: lists show all customers.")
 @click.option("--lab", metavar="NAME", shell_complete=_complete_lab, help="Run the command inside a running lab.")
@@ -104,8 +106,8 @@ def _complete_lab(context: click.Context, parameter: click.Parameter, incomplete
 def cli(ctx: click.Context, store: str, owner: str | None, lab: str | None) -> None:
     """VPCs on plain Linux hosts.
 
-    Each option has an environment variable, too: NETORCH_STORE, NETORCH_OWNER, NETORCH_LAB. What /etc/netorch/netorch.toml says
-    (`netorch config show`) holds where neither is given.
+    Each option also has an environment variable: NETORCH_STORE, NETORCH_OWNER, NETORCH_LAB. /etc/netorch/netorch.toml applies
+    where neither is given (`netorch config show`).
 
     Exit codes: 0 done; 2 done, and a difference or a problem was found; 1 failed or refused; 64 wrong usage; 65 a wrong or
     missing file; 130 interrupted.
@@ -209,7 +211,7 @@ def _hint(error: click.NoSuchCommand | click.NoSuchOption, context: click.Contex
         hint = meant_option(error.option_name, _options(context))
         if not hint and context is not root:
             hint = meant_option(error.option_name, _options(root))
-            return f" Did you mean {hint}? It stands before the command." if hint else ""
+            return f" Did you mean {hint}? It goes before the command." if hint else ""
     return f" Did you mean {hint}?" if hint else ""
 
 

@@ -6,7 +6,7 @@ Like the whole command line, they import on demand: their arguments are function
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -177,7 +177,7 @@ condition_option = click.option(
     "conditions",
     multiple=True,
     metavar="NAME=VALUE,...",
-    help="EC2's filters: a field or tag:KEY, and values with * and ?; repeatable, all must match.",
+    help="EC2's filters: a field or tag:KEY, with values that may contain * and ?; repeatable, all must match.",
 )
 
 
@@ -191,8 +191,11 @@ def _matching(rows: list[dict[str, Any]], conditions: Sequence[str], columns: Co
     return matching(rows, [parse(text, fields) for text in conditions])
 
 
+_FILTER_HELP: Final = {"host": "Only on this host.", "live": "Only hosts whose agent is running (yes) or not (no)."}
+
+
 def _filter(field: str, values: Sequence[str]) -> Callable[[Any], Any]:
-    help_text = f"Only with this {field}."
+    help_text = _FILTER_HELP.get(field, f"Only with this {field}.")
     if values:
         return click.option(f"--{field}", type=click.Choice(list(values)), help=help_text)
     return click.option(f"--{field}", metavar="NAME", help=help_text, shell_complete=complete(field))
@@ -223,9 +226,13 @@ def add_show(
 
 def add_tagging(group: click.Group, kind: str, name: str) -> None:
     """Add `tag`, `untag` and `set-tags`."""
-    _add_tag_command(group, kind, name, "tag", f"Tag {_plural(name)}.\n\nOther tags stay; one that is there gets the new value.")
+    _add_tag_command(group, kind, name, "tag", f"Tag {_plural(name)}.\n\nOther tags stay; an existing tag gets the new value.")
     _add_tag_command(
-        group, kind, name, "set-tags", f"Set the tags of {_plural(name)}.\n\nThese, and no others; none when none is named."
+        group,
+        kind,
+        name,
+        "set-tags",
+        f"Set the tags of {_plural(name)}.\n\nThese tags replace all others. Without any, all tags are removed.",
     )
 
     @group.command(
@@ -260,7 +267,7 @@ def _add_tag_command(group: click.Group, kind: str, name: str, verb: str, help_t
         tags = parse_tags(context, context.command.params[0], tuple(word for word in words if "=" in word))
         named = [word for word in words if "=" not in word]  # names cannot contain `=`
         if not named or (verb == "tag" and not tags):
-            raise click.UsageError(f"say which {name} gets which tags", context)
+            raise click.UsageError(f"name the {name} and its tags", context)
         for resource_id in session.ids_of(kind, named):
             (add_tags if verb == "tag" else set_tags)(session.store, session.caller, kind, resource_id, tags)
             click.echo(f"tagged {resource_id}" if verb == "tag" else f"{resource_id} has {cell(tags) if tags else 'no tags'}")

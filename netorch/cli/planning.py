@@ -55,8 +55,27 @@ def make_plan(session: Session, path: Path, cloud: Cloud | None = None) -> Cloud
         declared,
         source=source_path(path),
         is_there=os.path.exists,
+        place_of=places_of(path, declared),
         read_file=files_beside(path),
     )
+
+
+def places_of(path: Path, cloud: Cloud) -> Callable[[str, str, str], str]:
+    """Return a function that shows where a file names the host of an instance: (owner, VPC, instance) -> place."""
+    from netorch.model.cloud import DEFAULT_VPC_NAME
+    from netorch.model.vpc import DEFAULT_OWNER
+    from netorch.spec.load import places_in
+
+    shown = places_in(str(path))
+
+    def place_of(owner: str, vpc: str, instance: str) -> str:
+        found = [(f"$.vpcs[{i}]", decl.instances) for i, decl in enumerate(cloud.vpcs) if (decl.owner, decl.name) == (owner, vpc)]
+        found += [("$", cloud.instances)] if (owner, vpc) == (DEFAULT_OWNER, DEFAULT_VPC_NAME) else []
+        fields = (f"{at}.instances[{j}].host" for at, decls in found for j, decl in enumerate(decls) if decl.name == instance)
+        field = next(fields, "")
+        return shown(field) if field else ""
+
+    return place_of
 
 
 def files_beside(path: Path) -> Callable[[str], bytes]:
@@ -114,7 +133,7 @@ def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
     for note in (*plan.notes, *(_left_notes(plan) if whole else ())):
         click.echo(f"note: {as_called(note)}")
     for stuck in plan.stuck:
-        click.echo(click.style(f"stuck: VPC {stuck.path} stays as it is: {as_called(str(stuck.error))}", fg="red"))
+        click.echo(click.style(f"stuck: VPC {stuck.path} stays unchanged:  {as_called(str(stuck.error))}", fg="red"))
     if whole and plan.mass_deletion():
         click.echo(click.style(f"apply will refuse this: {plan.mass_deletion()}", fg="red"))
     click.echo(summary(plan))
@@ -123,16 +142,16 @@ def show_plan(plan: CloudPlan, *, whole: bool = True) -> None:
 def _left_notes(plan: CloudPlan) -> Iterator[str]:
     """Yield notes about objects that the file does not own and that stay unchanged."""
     if not plan.source:
-        yield "this is no file that netorch would know again; without a `name:` in it, nothing is ever deleted by it"
+        yield "netorch cannot recognise this file later; unless it has a `name:`, it never deletes anything"
     lost = [left for left in plan.left if left.lost and not left.declared]
     for left in lost[:_SHOWN]:
         delete = f"netorch {_DELETE[left.kind]} {left.path}"
-        why = f"was made by {left.source}, which is not there any more"
+        why = f"was created by {left.source}, which no longer exists"
         yield f"{left.kind} {left.path} {why}; add it to this file, or delete it: {delete}"
     if len(lost) > _SHOWN:
-        yield f"{len(lost) - _SHOWN} more were made by files that are not there any more"
+        yield f"{len(lost) - _SHOWN} more were created by files that no longer exist"
     for left in [left for left in plan.left if left.declared][:_SHOWN]:
-        yield f"{left.kind} {left.path} is {left.source}'s; this file says the same of it, and does not own it"
+        yield f"{left.kind} {left.path} belongs to {left.source}; this file declares the same, and does not own it"
     others = sum(left.kind == "vpc" and not left.lost and not left.declared for left in plan.left)
     if others:
         yield f"left alone: {others} VPC{'s' if others > 1 else ''} of other files and of commands"
@@ -141,7 +160,7 @@ def _left_notes(plan: CloudPlan) -> Iterator[str]:
 def summary(plan: CloudPlan) -> str:
     """Return one line with the numbers of changes."""
     if not plan.changes:
-        return "No changes: the cloud is as the file says."
+        return "No changes: the cloud matches the file."
     counted = {action.value: count for action, count in plan.counts().items() if count}
     return "Plan: " + ", ".join(f"{count} to {action}" for action, count in counted.items()) + "."
 
@@ -166,7 +185,7 @@ def plan_value(plan: CloudPlan) -> dict[str, Any]:
 
 def stuck_error(plan: CloudPlan) -> NetorchError:
     """Return the error for a plan that does not cover the whole file."""
-    return NetorchError("\n".join(f"VPC {stuck.path} stays as it is: {stuck.error}" for stuck in plan.stuck))
+    return NetorchError("\n".join(f"VPC {stuck.path} stays unchanged:  {stuck.error}" for stuck in plan.stuck))
 
 
 def _only(vpcs: list[str]) -> str:

@@ -22,6 +22,7 @@ from netorch.errors import Problem, SpecError
 
 CONFIG: Final = "NETORCH_CONFIG"  # the path of another file
 DEFAULT_FILE: Final = "/etc/netorch/netorch.toml"
+_KEY = re.compile(r"[ \t]*([A-Za-z0-9_-]+)[ \t]*=")
 _AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")  # the end of tomllib's error texts
 # The names of TOML types in error texts.
 _TYPES: Final[tuple[tuple[type, str], ...]] = ((bool, "a truth value"), (int, "a number"), (float, "a number"), (list, "a list"))
@@ -50,10 +51,10 @@ SETTINGS: Final[dict[str, Setting]] = {
     setting.name: setting
     for setting in (
         Setting("store", _text(DEFAULT_STORE), "The store."),
-        Setting("host", socket.gethostname, "The name in the store of the host that this machine is."),
+        Setting("host", socket.gethostname, "The name of this host in the store."),
         Setting("state_dir", _text("/var/lib/netorch"), "Directory of the agent's lock, snapshot and key."),
         Setting("flow_log_dir", _text("/var/log/netorch/flow-logs"), "Directory of flow logs, one subdirectory per owner."),
-        Setting("log_format", _text("text"), "How the agent logs: lines for people, or JSON.", ("text", "json")),
+        Setting("log_format", _text("text"), "Log format of the agent: text, or JSON.", ("text", "json")),
         Setting("metrics", _text("127.0.0.1:9469"), "Where the agent serves Prometheus metrics: HOST:PORT, unix:PATH, or off."),
     )
 }
@@ -100,7 +101,7 @@ def _load(path: str, must_exist: bool) -> Settings:
     except FileNotFoundError as error:
         if not must_exist:
             return Settings(path, {}, {})
-        raise _failure(path, 0, "the file is missing", f"make it, or let {CONFIG} name another one") from error
+        raise _failure(path, 0, "the file is missing", f"create it, or name another file in {CONFIG}") from error
     except OSError as error:
         raise _failure(path, 0, f"the file cannot be read: {error.strerror}", "check its permissions") from error
     except UnicodeDecodeError as error:
@@ -115,7 +116,9 @@ def parse(path: str, text: str) -> Settings:
     except tomllib.TOMLDecodeError as error:
         found = _AT_LINE.search(str(error))
         line = int(found[1]) if found and found[1] else text.count("\n") + 1
-        raise _failure(path, line, f"this is no TOML: {_AT_LINE.sub('', str(error))}", 'write NAME = "VALUE"') from error
+        if "overwrite" in str(error) and (problem := _set_twice(text, line)):
+            raise SpecError(path, [problem]) from error
+        raise _failure(path, line, f"this is not TOML: {_AT_LINE.sub('', str(error))}", 'write NAME = "VALUE"') from error
     lines = {name: _line_of(text, name) for name in values}
     problems = [problem for name, value in values.items() for problem in _problems(name, value, lines[name])]
     if problems:
@@ -127,16 +130,26 @@ def _problems(name: str, value: object, line: int) -> Iterator[Problem]:
     setting = SETTINGS.get(name)
     if setting is None:
         close = get_close_matches(name.lower().replace("-", "_"), SETTINGS, n=1)
-        fix = f"did you mean {close[0]}?" if close else f"remove it; there are {', '.join(SETTINGS)}"
-        yield Problem(path=name, what="there is no such setting", fix=fix, line=line)
+        fix = f"did you mean {close[0]}?" if close else f"remove it; the settings are {', '.join(SETTINGS)}"
+        yield Problem(path=name, what="unknown setting", fix=fix, line=line)
     elif not isinstance(value, str):
         found = next((words for kind, words in _TYPES if isinstance(value, kind)), "a table or a date")
         yield Problem(path=name, what=f"found {found} where text is needed", fix=f'write {name} = "..."', line=line)
     elif setting.choices and value not in setting.choices:
         fix = f"choose one of {', '.join(setting.choices)}"
-        yield Problem(path=name, what=f"{value!r} is none of its values", fix=fix, line=line)
+        yield Problem(path=name, what=f"{value!r} is not one of its values", fix=fix, line=line)
     elif not value:
-        yield Problem(path=name, what="the text is empty", fix="write one, or remove the line", line=line)
+        yield Problem(path=name, what="the text is empty", fix="write a value, or remove the line", line=line)
+
+
+def _set_twice(text: str, line: int) -> Problem | None:
+    """Return the problem of a line that sets a key again. tomllib's text does not name the key."""
+    keys = [found[1] if (found := _KEY.match(each)) else "" for each in text.splitlines()[:line]]
+    key = keys.pop()
+    if not key or key not in keys:
+        return None
+    what = f"is set twice: in line {keys.index(key) + 1} and in line {line}"
+    return Problem(path=key, what=what, fix="remove one of the lines", line=line)
 
 
 def _line_of(text: str, name: str) -> int:

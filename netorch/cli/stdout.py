@@ -34,7 +34,9 @@ class _Stdout(io.FileIO):
             return memoryview(data).nbytes  # type: ignore[arg-type]
         except OSError as error:
             self._discard()
-            raise OutputFailed(f"standard output: {error.strerror} (errno {error.errno}); give it somewhere to write") from error
+            raise OutputFailed(
+                f"standard output: {error.strerror} (errno {error.errno}); redirect it to a place that can be written"
+            ) from error
 
     def _discard(self) -> None:
         null = os.open(os.devnull, os.O_WRONLY)

@@ -27,7 +27,7 @@ _NUMBERS: Final = {
     "rekey_margin": ("--rekey-margin", "Seconds before a lifetime ends at which rekeying starts, 60 to half of phase 2's."),
     "rekey_fuzz": ("--rekey-fuzz", "Percent by which the rekey margin is randomized, 0 to 100."),
     "replay_window": ("--replay-window", "Anti-replay window in packets, 64 to 2048."),
-    "dpd_timeout": ("--dpd-timeout", "Seconds without an answer until the peer is considered dead, at least 3."),
+    "dpd_timeout": ("--dpd-timeout", "Seconds without an answer until the peer counts as dead, at least 3."),
 }
 _WORDS: Final = {
     "dpd_action": ("--dpd-action", DpdAction, "What to do when the peer is found dead."),

@@ -81,19 +81,19 @@ def _warn_of_keys(facts: Facts, keys: dict[int, str], form: str) -> None:
     if not missing or facts.has_certificates or form in _WITHOUT_KEYS:
         return
     where = f"tunnel{'s' if len(missing) > 1 else ''} {' and '.join(missing)}"
-    text = f"the pre-shared key of {where} is sealed and cannot be shown, so a placeholder stands for it"
-    warn(f"{text}; give the one that was shown once with --psk-file, or make another: netorch vpn rotate")
+    text = f"the pre-shared key of {where} is sealed and cannot be shown, so the output has a placeholder"
+    warn(f"{text}; pass the key that was shown once with --psk-file, or create a new one: netorch vpn rotate")
 
 
 @click.command("import")
 @click.argument("file")
 @output_option
 @click.option("--vpc", help="The VPC; it needs a virtual private gateway.", shell_complete=complete("vpc"))
-@click.option("--name", help="The connection's name here.")
+@click.option("--name", help="The name of the connection in netorch.")
 @click.option(
     "--route", "routes", multiple=True, metavar="CIDR", help="A CIDR of the VPC at AWS, for a connection without BGP; repeatable."
 )
-@click.option("--dry-run", "is_only_shown", is_flag=True, help="Show what the file says; create nothing.")
+@click.option("--dry-run", "is_only_shown", is_flag=True, help="Show the content of the file; create nothing.")
 @tag_option
 @pass_session
 @click.pass_context
@@ -132,7 +132,7 @@ def import_command(
         _show_imported(connection, output)
         return
     if vpc is None or name is None:
-        raise click.UsageError("say with which VPC, and how to call the connection: --vpc VPC --name NAME", context)
+        raise click.UsageError("name the VPC and the connection: --vpc VPC --name NAME", context)
     gateway = find_target(session.store, session.caller, session.find("vpc", vpc)[1], TargetKind.VPN_GATEWAY, "")
     made = import_vpn_connection(session.store, session.caller, gateway, connection, keys, name=name, routes=routes, tags=tags)
     NOUN.show(session, made.id, output)

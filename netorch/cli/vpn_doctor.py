@@ -18,7 +18,7 @@ from netorch.cli.output import MACHINE, output_option, show_value
 def doctor_command(context: click.Context, session: Session, resource: str, output: str) -> None:
     """Diagnose a VPN connection.
 
-    Checks IKE, ESP, BGP, routes and security groups, and says what is wrong and what to do.
+    Checks IKE, ESP, BGP, routes and security groups. Names each problem and its fix.
 
     Exit codes: 0 packets can pass, 2 something is wrong.
     """
@@ -38,5 +38,5 @@ def doctor_command(context: click.Context, session: Session, resource: str, outp
         wrong = {finding.tunnel for finding in findings if not finding.works}
         for number in range(1, len(connection.tunnels) + 1):
             if number not in wrong:
-                click.echo(f"{click.style(f'tunnel {number}', fg='green')}: it works")
+                click.echo(f"{click.style(f'tunnel {number}', fg='green')}: works")
     context.exit(2 if any(not finding.works for finding in findings) else 0)

@@ -9,10 +9,8 @@ it depends on. The part is compiled again when one of its inputs has another val
   PeerMappingPart  once for each mapping of each active peer of a VPC, with the same cost
   ProblemPart      once for each VPC; yields no objects, but reports what other parts left out
 
-A part with a `role` is for hosts of that role: on others it yields nothing. It needs HostView among its inputs.
-
-A slice (all objects of one VPC on one host) is the union of its parts' objects. Objects that several parts want are counted.
-Parts that want different objects with one key are an error that names both parts.
+A part with a `role` yields nothing on hosts of other roles. It needs HostView among its inputs. A slice (all objects of one VPC
+on one host) is the union of its parts' objects. Parts that want different objects with one key are an error that names both.
 
 An *input* is a type, and `view.of(type)` are its values: a kind of record, or what the agent derives from records (the classes
 from LocalEni to RoutesFromPeer). A part sees only its own inputs, so it cannot depend on an input that it does not name.
@@ -201,11 +199,8 @@ class PeerRoutes(msgspec.Struct, frozen=True, kw_only=True):
     def leads_to(self, address: str) -> bool:
         """Return whether the table leads to an address of the peer."""
         version, value = parse_ip(address)
-        longest = [
-            max((prefix.length for prefix in prefixes if prefix.holds(version, value)), default=-1)
-            for prefixes in (self.inside, self.outside)
-        ]
-        return longest[0] > longest[1]
+        inside, outside = ([each.length for each in of if each.holds(version, value)] for of in (self.inside, self.outside))
+        return max(inside, default=-1) > max(outside, default=-1)
 
 
 class RoutesToPeer(PeerRoutes, frozen=True, kw_only=True):
@@ -228,13 +223,14 @@ class VpcView(msgspec.Struct, frozen=True, kw_only=True):
     active: frozenset[str] = frozenset()  # addresses with a local port (ACTIVE, OUTGOING): its route wins over the mapping's
     mtus: Dictionary[str, int] = {}  # host -> its underlay's MTU, if published; a live view
     named: Dictionary[str, str] = {}  # address -> the instance named after it; a live view
+    failed: frozenset[str] = frozenset()  # the VPC's parts that could not be compiled: their last results stay in force
 
     def of(self, kind: type[T]) -> tuple[T, ...]:
         """Return the values of an input. Raises CompileError when the part does not name it."""
         try:
             return self.inputs[kind]
         except KeyError:
-            raise CompileError(f"{kind.__name__} is not among the part's inputs; name it there") from None
+            raise CompileError(f"{kind.__name__} is not one of the part's inputs; name it there") from None
 
     def only(self, inputs: Iterable[type]) -> VpcView:
         """Return the same VPC with only these inputs."""
@@ -309,17 +305,19 @@ class HostPart(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     compile: Callable[[HostView, Carried], Iterable[KernelObject]]
     inputs: frozenset[type] = frozenset()
+    yields: frozenset[type] = frozenset()  # with inputs: the classes of its objects, kept until all carried VPCs have compiled
     role: Role | None = None
     slice: int = HOST_SLICE  # or BORDER_SLICE
 
 
 class VpcPart(msgspec.Struct, frozen=True, kw_only=True):
-    """Yields objects of one VPC."""
+    """Yields objects of one VPC. If `compile` fails, those of `otherwise`; if both fail, none. Without it the last stay."""
 
     id: str
     compile: Callable[[VpcView], Iterable[KernelObject]]
     inputs: frozenset[type]
     role: Role | None = None
+    otherwise: Callable[[VpcView], Iterable[KernelObject]] | None = None
 
 
 class MappingPart(msgspec.Struct, frozen=True, kw_only=True):

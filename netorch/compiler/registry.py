@@ -54,7 +54,7 @@ def load_compilers() -> tuple[Compiler, ...]:
         except Exception as error:
             raise CompileError(f"compiler {point.name} ({point.value}): {error}; reinstall the package it belongs to") from error
         if compiler.name in compilers:
-            raise CompileError(f"compiler {compiler.name} ({point.value}): the name is taken; remove one of the two packages")
+            raise CompileError(f"compiler {compiler.name} ({point.value}): the name is in use; remove one of the two packages")
         compilers[compiler.name] = compiler
     if not compilers:
         raise CompileError(f"no compilers: the entry-point group {GROUP} is empty; reinstall netorch")
@@ -78,7 +78,7 @@ def parts_of(compilers: Iterable[Compiler], kind: type[P]) -> tuple[P, ...]:
     parts: dict[str, Part] = {}
     for part in (part for compiler in compilers for part in compiler.parts):
         if part.id in parts:
-            raise CompileError(f"compilers: two parts are called {part.id}; give one of them another id")
+            raise CompileError(f"compilers: two parts have the id {part.id}; give one of them another")
         parts[part.id] = part
     return tuple(part for part in parts.values() if isinstance(part, kind))
 
@@ -93,7 +93,11 @@ def compile_host_part(part: HostPart, view: HostView, carried: Carried) -> Objec
     if not _is_for(part, view):
         return {}
     seen = {vni: vpc.only(part.inputs) for vni, vpc in carried.items()} if part.inputs else {}
-    return _checked(part.id, part.compile(view, seen), part.slice)
+    objects = _checked(part.id, part.compile(view, seen), part.slice)
+    for obj in objects.values() if part.inputs else ():
+        if type(obj) not in part.yields:
+            raise CompileError(f"compiler {part.id}: {_spell(obj.key)} is a {type(obj).__name__}; add the class to its `yields`")
+    return objects
 
 
 def compile_vpc_part(part: VpcPart, view: VpcView) -> Objects:

@@ -29,5 +29,5 @@ def not_forwarded(
     return Explanation(
         code=Code.NOT_FORWARDED,
         sentence=f"{Code.NOT_FORWARDED.text} ({', '.join(names[eni.id] for eni in passed)})",
-        fix=f"look whether {instance.name} forwards packets, and what its own firewall drops: {command}",
+        fix=f"check that {instance.name} forwards packets and that its own firewall does not drop them: {command}",
     )

@@ -74,7 +74,7 @@ def from_interface(
     records, eni = near
     if eni.gateway:
         what = "a NAT gateway" if is_id(eni.gateway, "nat") else "an interface endpoint, or of a service behind one"
-        raise NetorchError(f"trace: {source} is the interface of {what}, which opens no connection; name an instance")
+        raise NetorchError(f"trace: {source} is the interface of {what}, which opens no connections; name an instance")
     named = None if is_outside(destination) else interface(inventory, caller, destination)
     address = named.eni.address if named is not None else somebody(store, inventory, destination)
     problem = _problem(near, named, source, destination)
@@ -129,7 +129,7 @@ def from_internet(
 ) -> tuple[VpcRecords | None, Course | Explanation]:
     """Return the course of a packet from the internet, or from a site of a VPC; or why there is no such packet."""
     if destination == INTERNET:
-        raise NetorchError("trace: both ends are on the internet; name an instance, or its public address")
+        raise NetorchError("trace: both ends are on the internet; name an instance or its public address")
     named = None if is_outside(destination) else interface(inventory, caller, destination)
     sender = somebody(store, inventory, source)
     if named is not None and source != INTERNET and (site := starts_at_site(store, named, sender)):

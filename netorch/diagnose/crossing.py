@@ -69,7 +69,7 @@ def crossing_to(
             if not caller.sees(vpc.owner):
                 who = f"{vpc.id} of {vpc.owner}, by {connection}"
                 raise NetorchError(
-                    f"trace: the route to {address} leads to {who}: only who sees both VPCs can follow packets there"
+                    f"trace: the route to {address} leads to {who}: only the owner of both VPCs or the operator can follow it"
                 )
             return crossing
     return None

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from msgspec import structs
 
-from netorch.agent.follow import Follower
+from netorch.agent.following.follower import Follower
 from netorch.agent.moves import Moves
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
@@ -26,16 +26,13 @@ from netorch.store.base import Store
 
 
 def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel: bool, vni: int | None = None) -> Reconciler:
-    """Return a host's reconciler with everything compiled and nothing applied.
+    """Return a host's reconciler with everything compiled and nothing applied. Raises as `known_records` and `compiled`."""
+    return compiled(known_records(host_name, store), kernel, read_kernel=read_kernel, vni=vni)
 
-    Parts that a VPC leaves out are no error: the rest of the VPC is in force.
 
-    Raises:
-      NetorchError: the host is unknown, its underlay address is missing, or a VPC cannot be compiled: any of the host's, or
-        only that of `vni` when it is given.
-    """
+def known_records(host_name: str, store: Store) -> Records:
+    """Return the records that a host's agent needs, as the store has them now. Raises NetorchError: the store cannot be read."""
     records = Records(host_name)
-    moves = Moves(records)
     said = _status_of(host_name, store)
     records.set_silent(frozenset(said.silent), frozenset(said.dead))
     records.set_standby(frozenset(said.standby))
@@ -46,7 +43,20 @@ def compiled_agent(host_name: str, store: Store, kernel: Kernel, *, read_kernel:
     follower.unwatch()  # a user has 128 inotify instances; the store is the caller's
     if not follower.in_sync:
         raise NetorchError(f"host {host_name}: {follower.trouble}")
-    reconciler = Reconciler(records, moves, kernel, load_compilers())
+    return records
+
+
+def compiled(records: Records, kernel: Kernel, *, read_kernel: bool, vni: int | None = None) -> Reconciler:
+    """Return the reconciler of a host with these records, with everything compiled and nothing applied.
+
+    Parts that a VPC leaves out are no error: the rest of the VPC is in force.
+
+    Raises:
+      NetorchError: the host is unknown, its underlay address is missing, or a VPC cannot be compiled: any of the host's, or
+        only that of `vni` when it is given.
+    """
+    host_name = records.host_name
+    reconciler = Reconciler(records, Moves(records), kernel, load_compilers())
     if read_kernel:
         reconciler.read_kernel()
     reconciler.compile(records.take_dirty(), 0.0)

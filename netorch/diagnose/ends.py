@@ -119,10 +119,12 @@ def public_of(end: End, version: int = 4) -> str:
 def refuse_own(near: NetworkInterface, address: str, source: str, destination: str) -> None:
     """Refuse a packet from an interface to itself. Raises NetorchError."""
     if address in (near.address, near.ipv6_address):
-        raise NetorchError(f"trace: {source} to {destination}: one interface, and what it sends itself never leaves; choose two")
+        raise NetorchError(
+            f"trace: {source} to {destination}: both are one interface, and its packets to itself never leave it; choose two"
+        )
     if any(inside.holds(*parse_ip(address)) for inside in _OWN):
         raise NetorchError(
-            f"trace: {destination} is the sender itself, whoever sends; name an instance or an address of `netorch map list`"
+            f"trace: {destination} is an address of the sender itself; name an instance, or an address of `netorch map list`"
         )
 
 
@@ -139,17 +141,17 @@ def make_packet(source: str, address: str, service: str) -> Packet:
     """Return the first packet for a service such as `tcp/443`, `icmp` or `47`. Raises NetorchError."""
     version = version_of(address)
     if version_of(source) != version:
-        raise NetorchError(f"trace: {source} and {address} are of two IP versions; choose two of one")
+        raise NetorchError(f"trace: {source} and {address} have different IP versions; choose two of one version")
     word, slash, port = service.partition("/")
     protocol = _PROTOCOLS.get(word, int(word) if word.isascii() and word.isdigit() and int(word) <= 255 else -1)
     if word.isdigit() and protocol == (ICMPV6 if version == 4 else ICMP):
-        raise NetorchError(f"trace: protocol {word} is not one of IPv{version}, and {address} is; write icmp")
+        raise NetorchError(f"trace: protocol {word} does not exist in IPv{version}; write icmp")
     if protocol in (ICMP, ICMPV6) and not slash:
         return echo(source, address)
     if protocol in (TCP, UDP) and port.isascii() and port.isdigit() and int(port) <= PORT_LAST:
         return Packet(source=source, destination=address, protocol=protocol, source_port=49152, destination_port=int(port))
     if protocol < 0 or protocol in (TCP, UDP) or slash:
         raise NetorchError(
-            f"trace: {service!r} is no service; write tcp/PORT, udp/PORT, icmp or the number of a protocol, 0 to 255"
+            f"trace: {service!r} is not a service; write tcp/PORT, udp/PORT, icmp or the number of a protocol, 0 to 255"
         )
     return Packet(source=source, destination=address, protocol=protocol)

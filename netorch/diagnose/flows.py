@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from netorch.diagnose.drop import explain_drop
 from netorch.drivers import netns
-from netorch.drivers.conntrack.attrs import Connection, Tuple, address_text
+from netorch.drivers.conntrack.attrs import OFFLOADED, Connection, Tuple, address_text
 from netorch.drivers.conntrack.events import FlowDump, FlowEvents, Happening
 from netorch.drivers.conntrack.nflog import DroppedPacket, DroppedPackets
 from netorch.errors import KernelError, NetorchError
@@ -52,6 +53,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     destination_instance: str = ""
     reason: str = ""  # the name of the counter
     why: str = ""
+    offloaded: bool | None = None  # of a connection: whether a flowtable of this host forwards its packets
     lost: int = 0  # number of events left out before this one
 
 
@@ -73,7 +75,9 @@ class Watcher:
         self._wanted = wanted
         self._hosts = [name for name in sorted(inventory.hosts) if (netns.RUN_NETNS / overlay_netns(name)).exists()]
         if not self._hosts:
-            raise NetorchError("flows: no host of this cloud is on this machine; run it on a host, or with --lab")
+            problem = f"none of {len(inventory.hosts)} hosts has its overlay namespace on this machine"
+            advice = "run it on a host whose agent has started (systemctl status netorch-agent), or with --lab"
+            raise NetorchError(f"flows: {problem}; {advice}")
         self._lost: dict[str, int] = {}
         self._zones: dict[str, dict[int, int]] = {}
         self._begins: dict[int, tuple[str, FlowEvents]] = {}
@@ -101,7 +105,7 @@ class Watcher:
                 self._listen(host)
             except KernelError as error:
                 self.close()
-                hint = "one `netorch flows -f` at a time watches a host, as root"
+                hint = "run it as root, and only one `netorch flows -f` per host at a time"
                 raise NetorchError(f"flows: host {host}: {error}; {hint}") from error
 
     def follow(self, silence_s: float | None = None) -> Iterator[Seen]:
@@ -148,7 +152,9 @@ class Watcher:
             vni = self._vni_of(host, connection.zone)
             records = self._inventory.vpcs.get(vni)
             if records is not None:
-                yield from self._shown(host, records, connection.original, "", connection.started_s)
+                is_offloaded = bool(connection.status & OFFLOADED)
+                for seen in self._shown(host, records, connection.original, "", connection.started_s):
+                    yield structs.replace(seen, offloaded=is_offloaded)
 
     def _dropped(self, host: str, packets: Sequence[DroppedPacket]) -> Iterator[Seen]:
         for packet in packets:

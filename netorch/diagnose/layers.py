@@ -72,7 +72,7 @@ def probe_layers(
     if not target or (version == 6 and not near.eni.ipv6_address):
         raise NetorchError(f"ping: {source} and {destination} do not both have an IPv{version} address; ping without -6")
     if near.instance.attachment is Attachment.TAP:
-        raise NetorchError(f"ping: {source} is a virtual machine, which cannot be entered from here; ping inside it instead")
+        raise NetorchError(f"ping: {source} is a virtual machine, which netorch cannot enter; ping from inside it instead")
     layers = [_mapping_layer(near, far, target)]
     if layers[-1].ok and near.mapping is not None and far.mapping is not None:
         layers.append(_underlay_layer(near, near.mapping.record, far.mapping.record, inventory.mtus, timeout_s))
@@ -90,7 +90,7 @@ def _end(inventory: Inventory, caller: Caller, name: str) -> End:
     )
     own = next((eni for eni in enis if eni.id[-17:] == instance.id[-17:]), enis[0] if enis else None)
     if own is None:
-        raise NetorchError(f"ping: {name} has no network interface; attach one of those without an instance: netorch eni list")
+        raise NetorchError(f"ping: {name} has no network interface; attach one that is free: netorch eni list")
     mapping = records.mappings.get(own.address)
     status = inventory.eni_status.get((mapping.record.host, own.id)) if mapping is not None else None
     return End(instance=instance, eni=own, mapping=mapping, state=status.state if status is not None else None, records=records)
@@ -102,16 +102,19 @@ def _mapping_layer(near: End, far: End, target: str) -> Layer:
             f"{near.instance.name} is in VPC {near.records.vpc.record.name}, {far.instance.name} in {far.records.vpc.record.name}"
         )
         return Layer(
-            name="mapping", ok=False, text=text, advice="VPCs are isolated from each other; no active connection joins these two"
+            name="mapping",
+            ok=False,
+            text=text,
+            advice="VPCs are isolated from each other; these two have no active peering connection",
         )
     for end in (near, far):
         if end.mapping is None:
-            text = f"{end.eni.address} of {end.instance.name} is not mapped"
+            text = f"{end.eni.address} of {end.instance.name} has no mapping"
             return Layer(name="mapping", ok=False, text=text, advice="the interface is not attached: netorch eni list")
         if end.state is not EniState.ATTACHED:
             said = end.state.value if end.state is not None else "nothing"
             text = f"host {end.mapping.record.host} says {said} of {end.instance.name}"
-            return Layer(name="mapping", ok=False, text=text, advice="look at that host: netorch status")
+            return Layer(name="mapping", ok=False, text=text, advice="check that host: netorch status")
     assert far.mapping is not None
     record = far.mapping.record
     text = f"({record.vni}, {target}) -> {record.host} {record.vtep}, generation {far.mapping.mod_revision}"
@@ -133,7 +136,7 @@ def _underlay_layer(near: End, here: Mapping, there: Mapping, mtus: dict[str, in
         advice = f"routing or a firewall between {here.host} and {there.host}"
         return Layer(name="underlay", ok=False, text=f"{text}: {small.error}", advice=advice)
     if not large.ok:
-        advice = f"both hosts' devices have an MTU of {size} or more: raise that of what is between them"
+        advice = f"both hosts' devices have an MTU of {size} or more; raise the MTU of the network between them"
         return Layer(name="underlay", ok=False, text=f"{text}: {size} bytes do not pass: {large.error}", advice=advice)
     inside = f"{size} bytes unfragmented, an MTU of {size - VXLAN_BYTES} inside"
     return Layer(name="underlay", ok=True, text=f"{text}, {inside}, {_ms(small)}")
@@ -166,8 +169,8 @@ def _overlay_layer(near: End, far: End, target: str, count: int, timeout_s: floa
     finally:
         if listener is not None:
             listener.close()
-    where = "the request arrived, its reply did not" if arrived else "the request did not arrive"
-    advice = f"{where}; find out why: netorch trace {near.spoken} {target}"
+    where = "the request arrived, the reply did not" if arrived else "the request did not arrive"
+    advice = f"{where}; to find out why: netorch trace {near.spoken} {target}"
     return Layer(name="overlay", ok=False, text=f"{text}: {', '.join(errors)}", advice=advice)
 
 
@@ -176,7 +179,7 @@ def _ask(probes: list[Probe], timeout_s: float, where: str) -> list[Answer]:
         return ask(probes, timeout_s, tries=2)
     except (KernelError, OSError) as error:
         raise NetorchError(
-            f"ping: cannot send from {where} here: {error}; run this on the host that carries the source"
+            f"ping: cannot send from {where} on this machine: {error}; run this on the host that carries the source"
         ) from error
 
 

@@ -59,16 +59,14 @@ def live_from_instance(
     """Send a packet from the namespace of an instance. Listeners are at the receiver, or where the packet leaves an edge."""
     instance = near.records.of(Instance)[near.eni.instance].record
     if instance.attachment is Attachment.TAP:
-        return Live(why_not="the source is a virtual machine, which cannot be entered from here")
+        return Live(why_not="the source is a virtual machine, which netorch cannot enter")
     if packet.protocol == _DCCP:
-        return Live(why_not="the kernel tracks DCCP by its own handshake, which is not imitated")
+        return Live(why_not="the kernel tracks the handshake of DCCP, which the probe does not imitate")
     if way.served and packet.protocol != TCP:
-        return Live(
-            why_not="not sent: a program of the host itself answers, and only requests; trace a TCP port to have it tried"
-        )
+        return Live(why_not="not sent: a daemon of the host answers, and only valid requests; trace a TCP port for a live probe")
     netns = instance.netns or instance.id
     if not (RUN_NETNS / netns).exists():
-        return Live(why_not=f"the namespace of {instance.name} is not here")
+        return Live(why_not=f"the namespace of {instance.name} is not on this machine")
     try:
         with (
             _listening(far, host_models, way) as listeners,
@@ -86,13 +84,13 @@ def live_from_internet(
     """Send a packet from the outside of an edge. The answer is received where it leaves an edge."""
     netns = netns_name(start.host, OUTSIDE)
     if is_private_end(start.ifname):
-        return Live(why_not="packets from a site are sent there, not here")
+        return Live(why_not="only the site itself can send its packets")
     if packet.version != 4:
-        return Live(why_not="only IPv4 packets are sent from outside")
+        return Live(why_not="probes from the outside are IPv4 only")
     if not (RUN_NETNS / netns).exists():
-        return Live(why_not=f"the outside of {start.host} is not here")
+        return Live(why_not=f"the outside of {start.host} is not on this machine")
     if not way.arrived and way.hops[-1].place in (Place.UPLINK, Place.OUTSIDE):
-        return Live(why_not=f"it ends before the place at which live packets enter {start.host}")
+        return Live(why_not=f"the packet ends before the point at which probes enter {start.host}")
     try:
         with (
             _at_receiver(far) as listeners,

@@ -40,14 +40,14 @@ def is_offered(store: Store) -> bool:
 
 def nobodys(address: str) -> Explanation:
     """Return the explanation for a public address without an interface that the caller sees."""
-    sentence = f"{address}: the public address stands for no interface that you see"
-    fix = "look what each address stands for: netorch address list"
+    sentence = f"{address}: no interface that you can see has this public address"
+    fix = "see which addresses are associated: netorch address list"
     return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
 
 
 def no_public_address(store: Store, end: End, name: str) -> Explanation:
     """Return the explanation for a packet from the internet to an interface without a public address."""
-    sentence = f"{name} has no public address, so nobody on the internet can send to it"
+    sentence = f"{name} has no public address, so the internet cannot reach it"
     fix = _associate(store, end) if is_offered(store) else _ASK
     return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
 
@@ -66,14 +66,14 @@ def no_edge_answers(store: Store, end: End) -> Explanation | None:
     if mapping is None or not vteps or not vteps <= unheard_edges(mapping.record.host, store)[0]:
         return None
     sentence = f"on host {mapping.record.host}: {Code.NO_EDGE_ANSWERS.text} ({', '.join(edges_of(end.records))})"
-    fix = "see whether the edges are ready, and what is between: netorch status"
+    fix = "check that the edges are ready, and the network between: netorch status"
     return Explanation(code=Code.NO_EDGE_ANSWERS, sentence=sentence, fix=fix)
 
 
 def no_port(store: Store, records: VpcRecords, way: Walk, host: str) -> Explanation:
     """Return the explanation for a live packet for which the NAT gateway on its way had no free port."""
     sentence = f"on host {host}: {Code.NGW_NO_FREE_PORT.text}"
-    fix = "end connections, or wait until idle ones are forgotten"
+    fix = "end connections, or wait until idle ones time out"
     passed = next((hop.devices[0] for hop in way.hops if hop.place is Place.NAT), "")
     gateway = next((found for found in records.each(NatGateway) if port_name(found.eni) == passed), None)
     if gateway is not None:
@@ -90,7 +90,7 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
     """
     packet, code = died.packet, said.code
     if code in (Code.INVALID_CONNECTION_STATE, Code.ASYMMETRIC_ROUTES) and any(hop.place is Place.NAT for hop in died.hops):
-        sentence = f"{said.sentence}: the route table leads answers to a NAT gateway, which knows nothing of the connection"
+        sentence = f"{said.sentence}: the route table sends answers to a NAT gateway, which does not track the connection"
         fix = _to_gateway(end, packet.version, replace=True)
         return structs.replace(said, code=Code.ASYMMETRIC_ROUTES, sentence=sentence, fix=fix)
     sender = _gateway_at(end.records, died)
@@ -98,7 +98,7 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
         return _of_gateway(store, said, died, end, *sender)
     if code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS and packet.version == 4:
         if public_of(end):
-            return structs.replace(said, fix=f"see what its edges say: netorch status; else netorch drift --host {died.host}")
+            return structs.replace(said, fix=f"check its edges: netorch status; then netorch drift --host {died.host}")
         return structs.replace(said, fix=_associate(store, end))
     if code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS:
         vpc = end.records.vpc.record
@@ -111,7 +111,7 @@ def refined(store: Store, said: Explanation, died: Walk, end: End) -> Explanatio
     if code is Code.BAD_STATE_ROUTE and _led_to(end, TargetKind.INTERNET_GATEWAY):
         return structs.replace(said, fix=_to_gateway(end, packet.version, replace=True))
     if code is Code.NO_ROUTE_TO_DESTINATION:  # the target of the public address is missing
-        sentence = f"on host {died.host}: {packet.destination}, which the public address stands for, is nowhere in the VPC"
+        sentence = f"on host {died.host}: {packet.destination}, which the public address translates to, has no mapping in the VPC"
         fix = "attach the interface, or start its instance: netorch instance list"
         return Explanation(code=Code.IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS, sentence=sentence, fix=fix)
     return said
@@ -133,7 +133,7 @@ def _of_gateway(store: Store, said: Explanation, died: Walk, served: End, gatewa
     `served` is the interface that would reach the internet through it.
     """
     if said.code is Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS:
-        return structs.replace(said, fix=f"see what its edges say: netorch status; else netorch drift --host {died.host}")
+        return structs.replace(said, fix=f"check its edges: netorch status; then netorch drift --host {died.host}")
     if said.code not in (Code.NO_ROUTE_TO_DESTINATION, Code.BAD_STATE_ROUTE):
         return said
     sentence = f"{said.sentence}; nat-{gateway.name} sends by the route table of its own subnet"
@@ -197,7 +197,7 @@ def _to_public_nat(store: Store, end: End, gateway: NatGateway) -> str:
     public = [subnet for subnet in records.each(Subnet) if _leads_out(_table_of(records, subnet.id))]
     if not public or table is None:
         make = "netorch nat create NAME --subnet SUBNET --elastic-ip ADDRESS"
-        return f"make the NAT gateway in a subnet whose route table routes to the internet gateway: {make}"
+        return f"create the NAT gateway in a subnet whose route table leads to the internet gateway: {make}"
     subnets = {subnet.id for subnet in public}
     enis = {eni.id for eni in records.each(NetworkInterface) if eni.subnet in subnets}
     name = next((found.name for found in records.each(NatGateway) if found.eni in enis), "")

@@ -7,9 +7,11 @@ probe    a live packet from the source's own namespace, or from the outside of a
 
 If the packet arrives, its answer is followed too. A live answer only shows if the receiver responds. From the internet a
 packet, or an answer, may come through any edge with the VPC's gateway; from a site, over any tunnel or VLAN by which an
-edge reaches the site. All of these ways must work.
+edge reaches the site. All of these ways must work. Later packets of a connection may go by flowtables: their way follows.
 
-If the three disagree, a kernel has drifted from the store or netorch has a bug; the report shows it in either case.
+If the three disagree, a kernel has drifted from the store or netorch has a bug; the report shows it in either case. If a
+kernel's flowtable only lacks what the model's has, and the host reports the VPC as degraded, packets are slower than by the
+records, but the three do not disagree.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from netorch.diagnose import sites
 from netorch.diagnose.appliances import not_forwarded
 from netorch.diagnose.course import Course, from_interface, from_internet, holder
 from netorch.diagnose.ends import End, is_outside
+from netorch.diagnose.later import Offloading, compare_flowtables
 from netorch.diagnose.live import Live, live_from_instance, live_from_internet
 from netorch.diagnose.outside import is_offered, no_edge_answers, no_port, refined, to_service
 from netorch.diagnose.policy_indexes import Indexes, names_of
@@ -73,7 +76,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     live: Live = Live()
     verdict: Explanation
     silent: tuple[str, ...] = ()  # hosts on the way whose agents are not running
+    offloading: Offloading = Offloading()  # where model and kernels differ about later packets, if they differ in nothing else
     disagreement: str = ""
+
+    @property
+    def slower(self) -> str:
+        """Return why later packets are slower than by the records, if hosts report that themselves; else ""."""
+        return self.offloading.text if self.offloading.is_reported else ""
 
     @property
     def reachable(self) -> bool:
@@ -109,6 +118,7 @@ def trace(
     course = _with_receiver(course, decisive_way.there)
     live = _live(course, ways.start, decisive_way.there, host_models, timeout_s)
     indexes = Indexes(course.on_way, apart=course.apart)
+    offloading, contradiction = _compared(inventory, course.packet, ways, live)
     return Report(
         source=source,
         destination=destination,
@@ -124,7 +134,8 @@ def trace(
         live=live,
         verdict=_verdict(store, inventory, indexes, course, ways, live),
         silent=_silent(inventory, ways.model),
-        disagreement=disagreement(course.packet, ways.model, ways.kernel, live),
+        offloading=offloading,
+        disagreement=contradiction,
     )
 
 
@@ -132,7 +143,7 @@ def _ways(course: Course, host_models: dict[str, HostModel]) -> tuple[Ways, str]
     """Return the ways from the first start with a problem, else the first; and why there are none through kernels."""
     found = [Ways(start=start, model=round_trip(host_models, start, course.packet, course.seen)) for start in course.starts]
     away = sorted({host for ways in found for host in _hosts_on(ways.model) if not sites.is_here(host)})
-    problem = f"not here: {', '.join(away)}" if away else ""
+    problem = f"not on this machine: {', '.join(away)}" if away else ""
     try:
         if not problem:
             kernels = sites.dumped(course.hosts, host_models)
@@ -247,18 +258,30 @@ def _silent(inventory: Inventory, model: RoundTrip) -> tuple[str, ...]:
     return tuple(host for host in hosts if host not in inventory.hosts or not inventory.hosts[host].live)
 
 
+def _compared(inventory: Inventory, packet: Packet, ways: Ways, live: Live) -> tuple[Offloading, str]:
+    """Return where model and kernels differ about flowtables only, and the disagreement: none if hosts report the former."""
+    text = disagreement(packet, ways.model, ways.kernel, live)
+    if text or ways.kernel is None:
+        return Offloading(), text
+    found = compare_flowtables(inventory, ways.model.later, ways.kernel.later)
+    return found, "" if found.is_reported else found.text
+
+
 def disagreement(packet: Packet, model: RoundTrip, kernel: RoundTrip | None, live: Live) -> str:
-    """Return how model, kernels and the live packet contradict each other, or "" if they agree."""
+    """Return how model, kernels and the live packet contradict each other about arrival, or "" if they agree."""
     kept = live.arrived is False and model.there.through and not live.drops  # by an appliance, which has its own rules
     unheard = model.there.served and model.back is not None and not model.back.arrived  # the host itself answers
     arrived = None if kept or unheard or live.at_limit else live.arrived
     text = _contradiction(model.there, kernel.there if kernel is not None else None, arrived, "reachable", "unreachable")
     if text and live.arrived and not (packet.has_ports or packet.has_type):  # all packets are of one connection
-        return f"{text}; a connection of protocol {packet.protocol} that began under other rules may still be tracked"
+        return f"{text}; a connection of protocol {packet.protocol} from before a rule change may still be tracked"
     if text or model.back is None:
         return text
     answered = True if live.answered else None
-    return _contradiction(model.back, kernel.back if kernel is not None else None, answered, "answered", "not answered")
+    text = _contradiction(model.back, kernel.back if kernel is not None else None, answered, "answered", "not answered")
+    if text or model.later is None or kernel is None or kernel.later is None:
+        return text
+    return _contradiction(model.later, kernel.later, None, "later packets arrive", "later packets do not arrive")
 
 
 def _contradiction(model: Walk, kernel: Walk | None, live: bool | None, yes: str, no: str) -> str:
@@ -274,7 +297,7 @@ def _contradiction(model: Walk, kernel: Walk | None, live: bool | None, yes: str
     if len(set(said.values())) > 1:
         return ", ".join(f"{who} says {yes if value else no}" for who, value in said.items())
     ends = {(found.host, found.code) for found in (model, kernel) if found is not None}
-    return "model and kernel end the packet at different places" if len(ends) > 1 else ""
+    return "the packet ends at different places in model and kernel" if len(ends) > 1 else ""
 
 
 def _names(on_way: list[VpcRecords]) -> dict[str, str]:
@@ -301,8 +324,8 @@ def _advice(course: Course) -> str:
     """Return the next command to try if no listener received the packet."""
     if course.near is None or course.outside or course.apart:
         edges = sorted({edge for records in course.on_way for edge in sites.edges_of(records)})
-        return f"see whether its edges are well: netorch status ({', '.join(edges)})"
-    return f"try it layer by layer: {_ping(list(course.on_way), course.near.eni, course.packet.destination)}"
+        return f"check its edges: netorch status ({', '.join(edges)})"
+    return f"test layer by layer: {_ping(list(course.on_way), course.near.eni, course.packet.destination)}"
 
 
 def _unheard(silent: tuple[str, ...], kept: Explanation | None, advice: str) -> Explanation:

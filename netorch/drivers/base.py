@@ -318,26 +318,26 @@ class Kernel(Protocol):
         """Return the counters of netorch's own daemons since they started, by resource id and counter name.
 
         A gateway endpoint (netorch.services.proxy.journal.counts defines each) has `connections`, `requests`, `denied`,
-        `malformed`, `unavailable`, `broken`, `reset`, `received`, `sent`. Zero counters are left out.
+        `malformed`, `unavailable`, `broken`, `reset`, `received`, `sent`. Zero counters are left out. Raises KernelError.
         """
         ...
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
-        """Return the states of an edge's BGP sessions with the border router; empty if it has none."""
+        """Return the states of an edge's BGP sessions with the border router; empty if it has none. Raises KernelError."""
         ...
 
     def tunnels(self) -> Mapping[str, TunnelStatus]:
         """Return the state of each IKE connection of an edge by name, without its BGP state; empty if there are none.
 
         Call this every second: the call also detects a hanging daemon, and initiates the tunnels that this side must
-        initiate.
+        initiate. Raises KernelError.
         """
         ...
 
     def customer_sessions(self) -> Mapping[str, CustomerSession]:
         """Return the states of the BGP sessions with customers' routers, by object name; empty if there are none.
 
-        Call this every second: the call also detects a hanging daemon.
+        Call this every second: the call also detects a hanging daemon. Raises KernelError.
         """
         ...
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import select
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from netorch.drivers.base import Driver, KernelEvent
 from netorch.errors import KernelError
@@ -48,7 +49,8 @@ class Composition:
         found: dict[Key, KernelObject] = {}
         for driver in self._drivers:  # includes drivers that join during the loop
             if kinds is None or not kinds.isdisjoint(driver.kinds):
-                found |= driver.dump()
+                with as_kernel_error(f"read {driver.netns}"):
+                    found |= driver.dump()
         return found
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
@@ -69,15 +71,25 @@ class Composition:
         return self._driver_of.get((op.obj.netns, op.obj.kind))
 
     def _apply_by(self, driver: Driver, ops: list[Op]) -> list[Failure]:
-        return driver.apply(ops)
+        """Let a driver apply operations. If it fails as a whole, e.g. for lack of descriptors, all of them are refused."""
+        try:
+            return driver.apply(ops)
+        except OSError as error:
+            return [Failure(op, KernelError(describe(op), error.errno or 0)) for op in ops]
+        except KernelError as error:
+            return [Failure(op, error) for op in ops]
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `events` has something to return."""
         return self._epoll.fileno()
 
     def events(self) -> list[KernelEvent]:
-        """Return changes since the last call that `apply` did not make; never blocks."""
-        return [event for driver in tuple(self._drivers) for event in driver.events()]
+        """Return changes since the last call that `apply` did not make; never blocks. Raises KernelError."""
+        found: list[KernelEvent] = []
+        for driver in tuple(self._drivers):
+            with as_kernel_error(f"read the events of {driver.netns}"):
+                found += driver.events()
+        return found
 
     def close(self) -> None:
         """Close sockets; everything in the kernel stays."""
@@ -95,3 +107,12 @@ class Composition:
             elif not isinstance(op, Delete):
                 failures.append(Failure(op, KernelError(describe(op), errno.ENOENT, f"there is no namespace {netns}")))
         return failures
+
+
+@contextmanager
+def as_kernel_error(what: str) -> Iterator[None]:
+    """Raise KernelError for an OSError, such as EMFILE or ENOBUFS, so that the caller reports it and tries again."""
+    try:
+        yield
+    except OSError as error:
+        raise KernelError(what, error.errno or 0, str(error)) from error

@@ -30,7 +30,7 @@ def apply(fd: int, ops: Iterable[Op]) -> list[Failure]:
         for op in ops:
             obj = op.obj
             if not isinstance(obj, Gro):
-                raise TypeError(f"{type(obj).__name__} is no offload")
+                raise TypeError(f"{type(obj).__name__} is not an offload")
             if isinstance(op, Delete):
                 continue
             try:

@@ -131,7 +131,7 @@ class FurtherNamespaces:
         rtnl = self._rtnl[label] = Rtnl(label, self._spaces)
         nft = self._nft[label] = Nft(label, fd)
         if _is_gateway(label):
-            self._trackers[label] = GatewayTracker(fd, Conntrack(fd), nft.commit)
+            self._trackers[label] = GatewayTracker(fd, Conntrack(fd, label), nft.commit)
         # Only the host's root can set a gateway's sysctls, and there may be many gateways: dumps read them, polls do not.
         look_every_s = math.inf if _is_gateway(label) else LOOK_EVERY_S
         drivers = (Sysctls(label, fd, rtnl.skip, look_every_s), rtnl, Tc(label, fd, rtnl.names), nft)

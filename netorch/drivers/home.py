@@ -45,7 +45,7 @@ def channel(fd: int, what: str) -> Iterator[Channel]:
     except OSError as error:
         raise KernelError(what, error.errno or 0, error.strerror or "") from error
     except LookupError as error:
-        raise KernelError(what, errno.ENODEV, f"{error} was there before") from error
+        raise KernelError(what, errno.ENODEV, f"{error} existed before") from error
 
 
 def identity(fd: int) -> str:
@@ -64,7 +64,7 @@ def check(port: VethPort, fd: int, inside: Channel, underlay_fd: int, overlay_fd
     reason = _of_the_host(fd, underlay_fd) or ("" if port.make_netns else _of_netorch(fd))
     reason = reason or _of_another(port, inside, number_of(overlay_fd, inside))
     if reason:
-        detail = f"{reason}; name a namespace that is the instance's alone"
+        detail = f"{reason}; name a namespace that only the instance uses"
         raise KernelError(f"plug {port.inside.ifname} into namespace {port.instance_netns}", errno.EPERM, detail)
 
 
@@ -93,7 +93,7 @@ def linked(dev: devices.Device, inside: Channel) -> devices.Device | None:
             + attr_u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS),
         )
     except OSError as error:
-        raise KernelError(f"look for what {dev.ifname} leads to", error.errno or 0) from error
+        raise KernelError(f"find the other end of {dev.ifname}", error.errno or 0) from error
     return devices.device(found) if found is not None else None
 
 
@@ -162,7 +162,7 @@ def release(name: str, made: str) -> None:
         with channel(fd, f"open {name}") as inside:
             if any(overlay_of(dev, inside) for dev in _veths(inside)):
                 for refusal in inside.batch(stale_rules(inside)).values():
-                    raise KernelError(f"take away rules in {name}", refusal.errno, refusal.detail)
+                    raise KernelError(f"delete rules in {name}", refusal.errno, refusal.detail)
                 return
     finally:
         os.close(fd)
@@ -186,7 +186,7 @@ def _of_netorch(fd: int) -> str:
     """Return which instance's or which other host's namespace this is, or an empty string."""
     for path in netns.RUN_NETNS.iterdir():
         if is_id(path.name, "i") and _leads_to(path, fd):
-            return f"it is that of instance {path.name}"
+            return f"it belongs to instance {path.name}"
     try:
         tables = Channel(fd, NETLINK_NETFILTER)
     except OSError:  # a kernel without nf_tables

@@ -26,14 +26,14 @@ class IpCounters:
         try:
             return lost_in(os.pread(self._fd, 1 << 16, 0).decode())
         except OSError as error:
-            raise KernelError("read what IPv4 has counted", error.errno or 0, str(error)) from error
+            raise KernelError("read the IPv4 counters", error.errno or 0, str(error)) from error
 
     def echoes(self) -> int:
         """Return the number of ICMP echoes that the namespace has received. Raises KernelError."""
         try:
             return echoes_in(os.pread(self._fd, 1 << 16, 0).decode())
         except OSError as error:
-            raise KernelError("read what ICMP has counted", error.errno or 0, str(error)) from error
+            raise KernelError("read the ICMP counters", error.errno or 0, str(error)) from error
 
     def close(self) -> None:
         """Close the file."""

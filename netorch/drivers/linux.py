@@ -10,7 +10,7 @@ from netorch.drivers.base import ConnectionTracker, Count, CustomerSession, Lear
 from netorch.drivers.bird.customers import Customers
 from netorch.drivers.bird.driver import Bird, customers_directory
 from netorch.drivers.bird.password import SealedPasswords
-from netorch.drivers.composition import Composition
+from netorch.drivers.composition import Composition, as_kernel_error
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.drivers.conntrack.tracker import Tracker
 from netorch.drivers.daemons.sealing import EdgeKey
@@ -103,24 +103,28 @@ class LinuxKernel(Composition):
         return self._further.gateway_counters(netns)
 
     def service_counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return the counters of the daemons that serve instances."""
-        return {**self._services.counts(), **self._further.service_counts()}
+        """Return the counters of the daemons that serve instances. Raises KernelError."""
+        with as_kernel_error("count what the daemons serve"):
+            return {**self._services.counts(), **self._further.service_counts()}
 
     def left_alone(self, ifname: str) -> str:
         """Return what was found in an instance's namespace and kept when its port was plugged; empty if nothing."""
         return self._rtnl.left_alone(ifname)
 
     def border_sessions(self) -> tuple[BorderSession, ...]:
-        """Return the states of the BGP sessions with the border router."""
-        return self._further.border_sessions()
+        """Return the states of the BGP sessions with the border router. Raises KernelError."""
+        with as_kernel_error("ask bird for its sessions with the border router"):
+            return self._further.border_sessions()
 
     def tunnels(self) -> Mapping[str, TunnelStatus]:
-        """Return the states of the tunnels."""
-        return self._further.tunnels()
+        """Return the states of the tunnels. Raises KernelError."""
+        with as_kernel_error("ask charon for its tunnels"):
+            return self._further.tunnels()
 
     def customer_sessions(self) -> Mapping[str, CustomerSession]:
-        """Return the states of the BGP sessions with customers' routers."""
-        return {peer.name: found for peer, found in self._bird.sessions() if isinstance(peer, CustomerPeer)}
+        """Return the states of the BGP sessions with customers' routers. Raises KernelError."""
+        with as_kernel_error("ask bird for its sessions with customers"):
+            return {peer.name: found for peer, found in self._bird.sessions() if isinstance(peer, CustomerPeer)}
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:
         """Return the routes that customers' routers announced into a routing table. Raises KernelError."""

@@ -89,7 +89,7 @@ def find(name_or_path: str, *, follow: bool = True) -> int:
     try:
         return _open(path, follow=follow)
     except OSError as error:
-        raise KernelError(f"open namespace {path}", error.errno or 0, "start the instance's namespace first") from error
+        raise KernelError(f"open namespace {path}", error.errno or 0, "create the instance's namespace first") from error
 
 
 def identity(fd: int) -> str:
@@ -112,7 +112,7 @@ def claim(fd: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise KernelError(
-            "claim the host's namespace", error.errno or 0, "an agent of this host runs already; stop it"
+            "claim the host's namespace", error.errno or 0, "an agent of this host is already running; stop it"
         ) from error
     return sock
 

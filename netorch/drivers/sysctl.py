@@ -19,6 +19,7 @@ from netorch.state.sysctls import KERNEL_DEFAULTS, namespace_sysctls
 
 LOOK_EVERY_S: Final = 1.0
 _NET: Final = "/proc/sys/net/"
+_MOST_BYTES: Final = 4096  # of a value
 
 
 def apply(fd: int, ops: Iterable[Op]) -> list[Failure]:
@@ -31,7 +32,7 @@ def apply(fd: int, ops: Iterable[Op]) -> list[Failure]:
         for op in ops:
             obj = op.obj
             if not isinstance(obj, Sysctl):
-                raise TypeError(f"{type(obj).__name__} is no sysctl")
+                raise TypeError(f"{type(obj).__name__} is not a sysctl")
             value = obj.value
             if isinstance(op, Delete):
                 if not obj.path.endswith("/disable_ipv6"):
@@ -67,9 +68,8 @@ def read(fd: int, label: str) -> list[Sysctl]:
     with netns.inside(fd):
         for wanted in namespace_sysctls(label):
             try:
-                with open(_NET + wanted.path, "rb", buffering=0) as file:
-                    value = b" ".join(file.read().split()).decode()
-                    found.append(wanted if value == wanted.value else msgspec.structs.replace(wanted, value=value))
+                value = _read(wanted.path)
+                found.append(wanted if value == wanted.value else msgspec.structs.replace(wanted, value=value))
             except FileNotFoundError:
                 if wanted.path in KERNEL_DEFAULTS:
                     found.append(wanted)
@@ -135,6 +135,15 @@ class Sysctls:
             raise KernelError("read sysctls", error.errno or 0, str(error)) from error
         self._known = {obj.path: obj.value for obj in found}
         return found
+
+
+def _read(path: str) -> str:
+    """Return a value, its words separated by one space. `open` would take eight system calls instead of three."""
+    fd = os.open(_NET + path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b" ".join(os.read(fd, _MOST_BYTES).split()).decode()
+    finally:
+        os.close(fd)
 
 
 def _write(path: str, value: str) -> None:

@@ -55,7 +55,7 @@ def join(token: Token, directory: Path) -> tuple[Own, str]:
     """
     authority = _ask(token.service, _unproven(), Request(op="authority")).authority
     if not authority or fingerprint(authority) != token.authority:
-        raise IdentityError(f"enrolment service {token.service}: it is not the one that the token names; ask the operator")
+        raise IdentityError(f"enrolment service {token.service}: it is not the service that the token names; ask the operator")
     request = Request(op="join", host=token.host, secret=token.secret, request=asked_request(directory))
     answer = _ask(token.service, _proven(authority), request)
     return keep_answer(directory, answer.certificate, authority), answer.store
@@ -100,7 +100,10 @@ def _ask(service: str, context: ssl.SSLContext, request: Request) -> Answer:
             connection.sendall(msgspec.json.encode(request) + b"\n")
             answer = msgspec.json.decode(lines.readline(MOST_BYTES), type=Answer)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
-        raise IdentityError(f"{where}: no answer ({error}); see whether `netorch ca serve` runs and can be reached") from error
+        raise IdentityError(
+            f"{where}: no answer ({error}); check that the service is running and can be reached there. If hosts must use "
+            "another address, start it with `netorch ca serve --address HOST:PORT` and make a new token"
+        ) from error
     if answer.error:
         raise IdentityError(f"{where}: {answer.error}")
     return answer

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -32,6 +33,7 @@ HOST_LIFE: Final = timedelta(days=30)
 OPERATOR_LIFE: Final = timedelta(days=365)
 MEMBER_LIFE: Final = timedelta(days=365)
 _BACKDATED: Final = timedelta(minutes=10)  # clocks differ
+_HOST_NAME: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.IGNORECASE)  # RFC 1123, 2.1
 _PEM: Final = serialization.Encoding.PEM
 _CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 _SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
@@ -53,7 +55,7 @@ def key_pem(key: Key) -> bytes:
 
 
 def certificate_request(key: Key) -> str:
-    """Return a signing request as PEM. It names nobody: the authority decides whom the certificate stands for."""
+    """Return a signing request as PEM. It has no name: the authority decides whose certificate it becomes."""
     return (
         x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(_PEM).decode()
     )
@@ -72,7 +74,9 @@ def requested_key(pem: str) -> ec.EllipticCurvePublicKey:
     except (ValueError, TypeError, InvalidSignature) as error:
         raise IdentityError(f"certificate request: it cannot be read ({error}); run `netorch host join` again") from error
     if not valid or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise IdentityError("certificate request: its signature is wrong or its key is not P-256; run `netorch host join` again")
+        raise IdentityError(
+            "certificate request: its signature is invalid or its key is not P-256; run `netorch host join` again"
+        )
     return key
 
 
@@ -99,6 +103,15 @@ def user_of(certificate: x509.Certificate) -> str:
     """Return the user that a certificate stands for; empty for a server's."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""
+
+
+def names_of(certificate: x509.Certificate) -> frozenset[str]:
+    """Return the names and addresses of a server's certificate; empty for any other."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(str(name.value) for name in found)
 
 
 class Authority:
@@ -131,9 +144,9 @@ class Authority:
         try:
             key = serialization.load_pem_private_key(key_text, None)
         except (ValueError, TypeError):  # not "from": the text may quote the key
-            raise IdentityError("authority's key: it cannot be read; put back a backup") from None
+            raise IdentityError("authority's key: it cannot be read; restore a backup") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-            raise IdentityError("authority's key: it is not that of the certificate beside it; put back a backup")
+            raise IdentityError("authority's key: it does not belong to the certificate next to it; restore a backup")
         return cls(key, certificate)
 
     def key_pem(self) -> bytes:
@@ -145,7 +158,11 @@ class Authority:
         return self._signed(_builder(_named(user), self._certificate.subject, key, now, life), [_CLIENT])
 
     def for_member(self, key: ec.EllipticCurvePublicKey, names: Sequence[str], now: datetime) -> str:
-        """Return a certificate as PEM for a member of etcd, which serves clients and asks other members."""
+        """Return a certificate as PEM for a member of etcd, which serves clients and asks other members.
+
+        Raises:
+          IdentityError: a name is neither an address nor a host name.
+        """
         builder = _builder(x509.Name([]), self._certificate.subject, key, now, MEMBER_LIFE)
         return self._signed(builder.add_extension(_alternative(names), critical=True), [_SERVER, _CLIENT])
 
@@ -187,5 +204,7 @@ def _alternative(names: Sequence[str]) -> x509.SubjectAlternativeName:
         try:
             found.append(x509.IPAddress(ipaddress.ip_address(name)))
         except ValueError:
+            if not _HOST_NAME.fullmatch(name):
+                raise IdentityError(f"name {name!r}: is neither an IP address nor a host name; correct it") from None
             found.append(x509.DNSName(name))
     return x509.SubjectAlternativeName(found)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -24,7 +25,7 @@ _DIRECTORY_MODE: Final = 0o700
 
 
 class Own(msgspec.Struct, frozen=True):
-    """This machine's certificate."""
+    """Whom a certificate stands for, and when it is valid."""
 
     user: str
     begins: datetime
@@ -40,10 +41,19 @@ class Own(msgspec.Struct, frozen=True):
         """Return when a certificate that was not renewed is a problem for people to solve."""
         return self.expires - (self.expires - self.begins) / 4
 
+    @property
+    def soon_at(self) -> datetime:
+        """Return when to warn of the end of a certificate that only people renew: in the last third of its life."""
+        return self.expires - (self.expires - self.begins) / 3
+
 
 def read_own(directory: Path) -> Own:
     """Return the certificate of this machine. Raises IdentityError."""
-    certificate = loaded(_read(directory / OWN, secret=True).decode(errors="replace"))
+    return own_of(loaded(_read(directory / OWN, secret=True).decode(errors="replace")))
+
+
+def own_of(certificate: x509.Certificate) -> Own:
+    """Return whom a certificate stands for, and when it is valid."""
     return Own(user_of(certificate), certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
@@ -70,7 +80,7 @@ def keep_answer(directory: Path, certificate_pem: str, authority_pem: str) -> Ow
     """Make the answer to the pending request this machine's identity, and return it. Raises IdentityError."""
     key = asked_key(directory)
     if loaded(certificate_pem).public_key() != key.public_key():
-        raise IdentityError("certificate: the answer is for another key than was asked for; ask again")
+        raise IdentityError("certificate: the answer is for another key than requested; ask again")
     write(directory / AUTHORITY, authority_pem.encode())
     write(directory / OWN, key_pem(key) + certificate_pem.encode(), secret=True)
     with suppress(OSError):
@@ -78,10 +88,16 @@ def keep_answer(directory: Path, certificate_pem: str, authority_pem: str) -> Ow
     return read_own(directory)
 
 
-def save_authority(directory: Path, authority: Authority) -> None:
-    """Write a new authority. An existing one is not replaced: all identities depend on it. Raises IdentityError."""
+def expect_no_authority(directory: Path) -> None:
+    """Refuse to replace an authority, because all identities depend on it. Raises IdentityError."""
     if (directory / AUTHORITY_KEY).exists():
-        raise IdentityError(f"{directory / AUTHORITY_KEY}: there is an authority already; use it, or choose another directory")
+        fix = "`netorch ca operator` makes another operator, `netorch ca renew` signs one again"
+        raise IdentityError(f"{directory / AUTHORITY_KEY}: an authority already exists; {fix}")
+
+
+def save_authority(directory: Path, authority: Authority) -> None:
+    """Write a new authority. Raises IdentityError, also if there is one already."""
+    expect_no_authority(directory)
     write(directory / AUTHORITY, authority.pem.encode())
     write(directory / AUTHORITY_KEY, authority.key_pem(), secret=True)
 
@@ -113,7 +129,7 @@ def write(path: Path, content: bytes, *, secret: bool = False) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise IdentityError(f"{path}: {error.strerror}; choose a directory that this user may write") from error
+        raise IdentityError(f"{path}: {error.strerror}; choose a directory that this user can write") from error
 
 
 def _sync(directory: Path) -> None:
@@ -128,17 +144,19 @@ def _read(path: Path, *, secret: bool = False) -> bytes:
     try:
         with path.open("rb") as file:
             if secret and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise IdentityError(f"{path}: others may read it; chmod 600 {path}, and replace the key if others did read it")
+                raise IdentityError(
+                    f"{path}: others may read it; chmod 600 {path}, and replace the key if others may have read it"
+                )
             return file.read()
     except OSError as error:
-        raise IdentityError(f"{path}: {error.strerror}; see docs/design/identities.md for who has which files") from error
+        raise IdentityError(f'{path}: {error.strerror}; docs/design/identities.md, "Files", says who makes it') from error
 
 
 def _key(content: bytes, path: Path) -> Key:
     try:
         key = load_pem_private_key(content, None)
     except (ValueError, TypeError):  # not "from": the text may quote the key
-        raise IdentityError(f"{path}: it holds no key; remove it and ask again") from None
+        raise IdentityError(f"{path}: it contains no key; remove it and ask again") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise IdentityError(f"{path}: it holds no P-256 key; remove it and ask again")
+        raise IdentityError(f"{path}: it contains no P-256 key; remove it and ask again")
     return key

@@ -44,7 +44,7 @@ def new_secret() -> str:
 
 
 def hash_of(secret: str) -> str:
-    """Return what is stored of a secret. A slow hash would add nothing: nobody can guess 256 random bits."""
+    """Return what is stored of a secret. A slow hash would add nothing: 256 random bits cannot be guessed."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -60,4 +60,4 @@ def parse_token(text: str) -> Token:
     try:
         return msgspec.json.decode(base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True), type=Token)
     except (ValueError, msgspec.MsgspecError):
-        raise IdentityError("token: this is none; give the line that `netorch host token` printed, whole") from None
+        raise IdentityError("token: not a token; give the whole line that `netorch host token` printed") from None

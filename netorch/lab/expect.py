@@ -90,7 +90,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """Return the result as text."""
-        heard = f"heard by {', '.join(self.heard_by)}" if self.heard_by else "heard by nobody"
+        heard = f"heard by {', '.join(self.heard_by)}" if self.heard_by else "heard by no instance"
         return f"{heard}, {'answered' if self.replied else 'no reply'}"
 
 
@@ -126,15 +126,17 @@ def json_schema() -> dict[str, object]:
 
 def _check_islands(islands: Mapping[str, Sequence[str]]) -> Iterable[Problem]:
     if not islands:
-        yield Problem(path="$.islands", what="there is no island", fix="add one, e.g. acme: [acme/web-1, acme/web-2]")
+        yield Problem(path="$.islands", what="no island is declared", fix="add one, e.g. acme: [acme/web-1, acme/web-2]")
     home: dict[str, str] = {}
     for island, members in islands.items():
         for index, name in enumerate(members):
             path = path_of(("islands", island, index))
             if not all(name.split("/")) or "/" not in name:
-                yield Problem(path=path, what=f"{name!r} names no instance", fix="write <vpc>/<instance>, e.g. acme/web-1")
+                yield Problem(
+                    path=path, what=f"{name!r} is not the name of an instance", fix="write <vpc>/<instance>, e.g. acme/web-1"
+                )
             elif name in home:
-                yield Problem(path=path, what=f"{name} is on island {home[name]} already", fix="let it be on one island")
+                yield Problem(path=path, what=f"{name} is already on island {home[name]}", fix="put it on one island only")
             home.setdefault(name, island)
 
 
@@ -144,7 +146,7 @@ def _check_addresses(where: tuple[str, ...], addresses: Sequence[str]) -> Iterab
             ipaddress.ip_address(address)
         except ValueError:
             path = path_of((*where, index))
-            yield Problem(path=path, what=f"{address!r} is no IP address", fix="write one, e.g. 192.0.2.11")
+            yield Problem(path=path, what=f"{address!r} is not an IP address", fix="write one, e.g. 192.0.2.11")
 
 
 def _check_flows(file: _FileText) -> Iterable[Problem]:
@@ -180,7 +182,9 @@ def find_parties(expectations: Expectations, inventory: Inventory) -> list[Party
         found = known.get(name, [])
         if len(found) != 1:
             what = (
-                "there is no such instance; apply vpc.yaml first" if not found else "two have that name; write owner/vpc/instance"
+                "there is no such instance; apply vpc.yaml first"
+                if not found
+                else "two instances have that name; write owner/vpc/instance"
             )
             raise LabError(f"expect: {name}: {what}")
         parties.append(found[0])

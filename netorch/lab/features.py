@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 TIMEOUT_S = 120.0  # an emulated machine takes 20 s to load all modules for the first time
-_OWN_KERNEL = "use a kernel that has it, or let `netorch lab` boot the lab kernel (build it once with scripts/kernel)"
+_OWN_KERNEL = "use a kernel that has it, or let `netorch lab` boot the lab kernel (built once by scripts/kernel)"
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ PROBES = (
         name="tc ematch",
         command="ip link add p8 type veth peer name p9 && tc qdisc add dev p8 clsact && "
         "tc filter add dev p8 ingress pref 10 basic match 'not meta(priority eq 1)' action drop",
-        why_needed="that nothing unverified leaves by an internet gateway",
+        why_needed="keeping unverified packets from internet gateways",
     ),
     Probe(
         name="nft inet",
@@ -119,9 +119,20 @@ PROBES = (
         name="nft netdev",
         command=_nft(
             'table netdev p { chain c { type filter hook ingress device "lo" priority -500; policy drop; '
-            "ether saddr 02:00:00:00:00:01 arp saddr ip 192.0.2.1 meta mark set 1 accept; }; }"
+            "ether saddr 02:00:00:00:00:01 arp saddr ip 192.0.2.1 meta mark set 1 meta priority set 1:4e50 accept; }; }"
         ),
         why_needed="anti-spoofing at a port's ingress",
+    ),
+    Probe(
+        name="nft flowtable",
+        command=_nft(
+            "table inet o { flowtable f { hook ingress priority -490; counter; devices = { lo }; }; "
+            'chain g { type filter hook ingress device "lo" priority -495; policy drop; meta priority 1:4e50 accept; }; '
+            "chain c { type filter hook forward priority 0; meta l4proto tcp ct status assured flow add @f; }; }"
+        ),
+        why_needed="forwarding packets of established connections; without it, every packet between instances is dropped",
+        what_to_do="use kernel 6.1.76 or newer with flowtables of the inet family (CONFIG_NF_FLOW_TABLE_INET, "
+        "CONFIG_NFT_FLOW_OFFLOAD), or the lab kernel (build it once with scripts/kernel)",
     ),
     Probe(
         name="nft fib",
@@ -129,7 +140,7 @@ PROBES = (
             "table inet f { chain c { type filter hook forward priority 0; fib saddr . iif oif missing drop; }; "
             "chain d { type nat hook postrouting priority 100; meta l4proto { tcp, udp } snat ip to 192.0.2.1:4790-65535; }; }"
         ),
-        why_needed="what an edge lets in from the internet, and NAT gateways",
+        why_needed="filtering of packets from the internet at an edge, and NAT gateways",
     ),
     Probe(
         name="nft arp",
@@ -137,7 +148,7 @@ PROBES = (
             "table arp p { set s { type ipv4_addr; size 64; flags dynamic,timeout; timeout 1h; }; "
             "chain c { type filter hook input priority 0; arp saddr ip 192.0.2.0/24 update @s { arp saddr ip } accept; }; }"
         ),
-        why_needed="whom an edge answers on its uplink",
+        why_needed="limiting which neighbours an edge answers on its uplink",
     ),
     Probe(
         name="nft raw sets",
@@ -196,7 +207,7 @@ def read_report(report: str, probes: Sequence[Probe] = PROBES) -> list[Feature]:
         told[name] = (status == "0", said.strip())
     features = []
     for probe in probes:
-        present, said = told.get(probe.name, (False, "the probe did not run"))
+        present, said = told.get(probe.name, (False, "the test did not run"))
         features.append(
             Feature(
                 name=probe.name,
@@ -224,7 +235,7 @@ def probe_features(*, which: Callable[[str], str | None] = shutil.which, root: b
             name=f"command {tool}", present=present, why_needed=why_needed, what_to_do=what_to_do, only_edges=only_edges
         )
 
-    tools = [command_feature(tool, package, "making hosts and reading them") for tool, package in _TOOLS.items()]
+    tools = [command_feature(tool, package, "creating and reading kernel objects of hosts") for tool, package in _TOOLS.items()]
     tools += [command_feature(tool, package, why, only_edges=True) for tool, (package, why) in _EDGE_TOOLS.items()]
     as_root = os.geteuid() == 0 if root is None else root
     command = ["unshare", *([] if as_root else ["--user", "--map-root-user"]), "--net", "--", "sh", "-c", probe_script()]
@@ -236,7 +247,7 @@ def probe_features(*, which: Callable[[str], str | None] = shutil.which, root: b
     namespace = Feature(
         name="network namespaces" if as_root else "user and network namespaces",
         present=bool(report),
-        why_needed="a host, and an instance, is a network namespace",
+        why_needed="hosts and instances are network namespaces",
         what_to_do="run as root" if not as_root else "give this container CAP_SYS_ADMIN",
         detail="" if report else said,
     )

@@ -21,8 +21,8 @@ def flush_warnings(root: Path = Path("/")) -> Iterator[str]:
         path = root / name
         if wanted and path.is_file() and _flushes(path):
             yield (
-                f"{_UNIT} is enabled and /{name} says `flush ruleset`: each reload takes away netorch's verification, without "
-                "which packets from other hosts are dropped for a moment; let it delete its own tables instead"
+                f"{_UNIT} is enabled and /{name} says `flush ruleset`: each reload removes netorch's verification, so "
+                "packets from other hosts are dropped for a moment; let it delete only its own tables"
             )
 
 

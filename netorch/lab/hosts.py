@@ -7,16 +7,11 @@ itself disappears with its other end.
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
-import signal
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence, Sized
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -26,23 +21,26 @@ from netorch.drivers.bird.driver import border_directory, customers_directory
 from netorch.drivers.charon.driver import RUN as CHARON_RUN
 from netorch.drivers.services.driver import services_directory
 from netorch.errors import LabError, NetorchError
-from netorch.lab.kernel import SYSTEM_PATH
-from netorch.lab.topology import Node, Topology, env_name
-from netorch.lab.wiring import bring_up, in_node, make_links, make_namespaces
-from netorch.model.eni import Attachment, Instance, Role
-from netorch.records import keys
+from netorch.lab.cloud import Cloud, cloud_of
+from netorch.lab.nodes import (
+    agent_log,
+    alive,
+    environment,
+    kill_inside,
+    make_own_directories,
+    run_commands,
+    start_agent,
+    stop,
+)
+from netorch.lab.topology import Node, Topology
+from netorch.lab.wiring import bring_up, cabled, in_node, make_links, make_namespaces
+from netorch.model.ids import is_id
 from netorch.state.base import OUTSIDE, UNDERLAY
-from netorch.state.owner import label_of
-from netorch.store import open_store
-from netorch.store.base import Store
+from netorch.state.owner import label_of, overlay_netns
 from netorch.store.modes import DIRECTORY_MODE, make_directory
 
 RECORD = "lab.json"
-EXEC_S = 60.0  # for one command of a node's exec
-AGENT_START_S = 60.0  # per agent, until it follows the store: a lab may have many
-AGENT_STOP_S = 5.0
-POLL_S = 0.02
-_SAID_BYTES = 4000  # of a failed command's output
+AGENT_START_S = 120.0  # per agent, until it follows the store: a lab may have many
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +61,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         names = ", ".join(node.name for node in self.topology.nodes)
         raise LabError(f"lab {self.topology.name}: there is no node {name!r}; there are {names}")
 
+    def place(self, name: str | None) -> Node | None:
+        """Return the node in which a command runs if this node, or none, was named. None: where the whole lab is visible.
+
+        Raises LabError when no node has that name.
+        """
+        return self.topology.console if name is None else self.node(name)
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A node for display. `agent` is running, dead, or empty for a node without an agent."""
@@ -73,11 +78,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     pid: int | None
     links: list[str]
-
-
-def store_path(directory: Path) -> Path:
-    """Return the path of a lab's store."""
-    return directory / "store.db"
 
 
 def read_record(directory: Path) -> Record:
@@ -107,23 +107,20 @@ def build(topology: Topology, directory: Path, file: str, progress: Callable[[st
     _write(record, directory)
     try:
         progress(f"making {_count(topology.nodes, 'node')} and {_count(topology.links, 'link')}")
+        make_own_directories(topology, directory)
         make_namespaces(topology)
         make_links(topology)
         bring_up(topology)
         for node in topology.nodes:
             if node.exec:
                 progress(f"{node.name}: running {_count(node.exec, 'command')}")
-            _run_commands(node, record, directory)
-        store = open_store(str(store_path(directory)), create=True)
-        try:
-            register_hosts(store, topology)
+            run_commands(node, topology, directory, Path(file).parent)
+        with closing(cloud_of(topology, directory)) as cloud:
             record = msgspec.structs.replace(record, agents=_start_agents(topology, directory))
             _write(record, directory)
             if record.agents:
                 progress(f"waiting for {_count(record.agents, 'agent')} to follow the store")
-            _await_agents(store, record, directory)
-        finally:
-            store.close()
+            await_agents(cloud, record, directory)
     except BaseException:
         destroy(directory)
         raise
@@ -140,118 +137,27 @@ def _write(record: Record, directory: Path) -> None:
     new.replace(directory / RECORD)
 
 
-def environment(directory: Path, node: Node | None, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment of a command in the lab: the caller's, the node's, containerlab's variables, the lab's store."""
-    env = dict(base)
-    env.pop("NETORCH_LAB", None)  # it redirects the command line into a lab: these commands are already inside
-    # `netorch` is the running one, even when its directory is not on the caller's PATH.
-    env["PATH"] = f"{Path(sys.executable).parent}:{env.get('PATH', '')}:{SYSTEM_PATH}"
-    if node is not None:
-        env |= {**node.env, **{env_name(label): value for label, value in node.labels.items()}}
-        env["CLAB_LABEL_CLAB_NODE_NAME"] = env["NETORCH_HOST"] = node.name
-    env["NETORCH_STORE"] = str(store_path(directory))
-    env["NETORCH_FLOW_LOG_DIR"] = str(directory / "flow-logs")
-    env["NETORCH_CONFIG"] = os.devnull  # the machine's settings do not apply in the lab
-    return env
-
-
-def _run_commands(node: Node, record: Record, directory: Path) -> None:
-    topology, env = record.topology, environment(directory, node)
-    for argv in node.exec:
-        try:
-            status, said = _run_command(node, argv, env, Path(record.file).parent)
-        except OSError as error:
-            raise LabError(
-                f"lab {topology.name}: {node.name}: {argv[0]}: {error.strerror}; install it, or correct exec"
-            ) from error
-        if status is None:
-            what = f"{shlex.join(argv)!r} has run for {EXEC_S:.0f} s; let exec start what stays in the background, with &"
-            raise LabError(f"lab {topology.name}: {node.name}: {what}")
-        if status:
-            what = f"{shlex.join(argv)!r} exited with status {status}: {said}"
-            raise LabError(f"lab {topology.name}: {node.name}: {what}; correct exec in the topology file")
-
-
-def _run_command(node: Node, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> tuple[int | None, str]:
-    """Run a command in a node; return its exit status (None if it was killed after EXEC_S) and its output.
-
-    The output goes to a file: a pipe would have to be read until the last background process of the command closes it.
-    """
-    with tempfile.TemporaryFile() as output:
-        with in_node(node.name):
-            process = subprocess.Popen(
-                argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        try:
-            status: int | None = process.wait(EXEC_S)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        output.seek(max(0, output.seek(0, os.SEEK_END) - _SAID_BYTES))
-        return status, output.read().decode(errors="replace").strip()
-
-
-def register_hosts(store: Store, topology: Topology) -> None:
-    """Store a record for each host with an agent."""
-    from netorch.control.actions.hosts import create_host
-    from netorch.records.caller import Caller
-
-    for node in topology.nodes:
-        if node.role is not None and node.has_agent:
-            create_host(
-                store,
-                Caller(operator=True),
-                name=node.name,
-                underlay=node.underlay,
-                role=Role(node.role.value),
-                pair=node.pair,
-                uplink=node.uplink,
-                asn=node.asn,
-                gateway_asn=node.gateway_asn,
-            )
-
-
-def agent_command(host: str, directory: Path) -> list[str]:
-    """Return the command line of a host's agent."""
-    return [sys.executable, "-P", "-m", "netorch", "agent", "run", "--host", host, "--state-dir", str(directory / "agents")]
-
-
-def agent_log(host: str, directory: Path) -> Path:
-    """Return the path of an agent's log."""
-    return directory / f"{host}.log"
-
-
-def start_agent(node: Node, directory: Path) -> int:
-    """Start a host's agent as a daemon and return its process id."""
-    argv = agent_command(node.name, directory)
-    write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    with in_node(node.name):
-        return os.posix_spawn(
-            argv[0],
-            argv,
-            environment(directory, node),
-            setsid=True,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(agent_log(node.name, directory)), write, 0o644),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-        )
-
-
 def _start_agents(topology: Topology, directory: Path) -> dict[str, int]:
-    return {node.name: start_agent(node, directory) for node in topology.nodes if node.has_agent}
+    return {node.name: start_agent(node, topology, directory) for node in topology.nodes if node.has_agent}
 
 
-def _await_agents(store: Store, record: Record, directory: Path) -> None:
+def await_agents(cloud: Cloud, record: Record, directory: Path) -> None:
+    """Return when every agent follows the store. While one still may start, the store may fail to answer.
+
+    Raises:
+      NetorchError: an agent ended, or did not follow the store in time, or the store does not answer.
+    """
     deadline = time.monotonic() + AGENT_START_S
     waiting = dict(record.agents)
     while waiting:
+        try:
+            following = cloud.following()
+        except NetorchError:
+            if time.monotonic() > deadline:
+                raise
+            following = set()
         for host, pid in list(waiting.items()):
-            if store.get(keys.host_live(host)) is not None:
+            if host in following:
                 del waiting[host]
                 deadline = time.monotonic() + AGENT_START_S
             elif not alive(pid) or time.monotonic() > deadline:
@@ -260,15 +166,7 @@ def _await_agents(store: Store, record: Record, directory: Path) -> None:
                 raise LabError(
                     f"lab {record.topology.name}: the agent of {host} {why}: {' | '.join(log[-5:])}; see netorch doctor"
                 )
-        time.sleep(POLL_S)
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+        time.sleep(cloud.pause_s)
 
 
 def rows(record: Record) -> list[Row]:
@@ -304,7 +202,7 @@ def restart_agent(directory: Path, host: str) -> int:
     if pid is None or alive(pid):
         why = "has no agent" if pid is None else f"has an agent, process {pid}; stop that one first"
         raise LabError(f"lab {record.topology.name}: {host} {why}")
-    new = start_agent(node, directory)
+    new = start_agent(node, record.topology, directory)
     _write(msgspec.structs.replace(record, agents={**record.agents, host: new}), directory)
     return new
 
@@ -313,10 +211,11 @@ def destroy(directory: Path) -> None:
     """Stop a lab's processes and remove its namespaces and its directory. Raises LabError when there is no lab."""
     record = read_record(directory)
     stop(record.agents.values())
-    names = [*(node.name for node in record.topology.nodes), *(f"netorch-{host}" for host in record.agents)]
+    overlays = [overlay_netns(host) for host in record.agents]
+    names = [*(node.name for node in record.topology.nodes), *overlays]
     names += [path.name for path in netns.RUN_NETNS.iterdir() if any(label_of(path.name, host) for host in record.agents)]
-    names += _instance_namespaces(directory)
-    _kill_inside(names)
+    names += _instance_namespaces(overlays)
+    kill_inside(names)
     for name in names:
         netns.remove(name)
     for host in record.agents:
@@ -326,64 +225,18 @@ def destroy(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
-def stop(pids: Iterable[int]) -> None:
-    """End processes: by SIGTERM, then by SIGKILL."""
-    pids = list(pids)
-    for number, patience_s in ((signal.SIGTERM, AGENT_STOP_S), (signal.SIGKILL, AGENT_STOP_S)):
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-        deadline = time.monotonic() + patience_s
-        while any(map(alive, pids)) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        pids = [pid for pid in pids if alive(pid)]
-
-
-def _instance_namespaces(directory: Path) -> list[str]:
-    from netorch.records.inventory import read_inventory
-
-    try:
-        store = open_store(str(store_path(directory)))
-        try:
-            inventory = read_inventory(store)
-        finally:
-            store.close()
-    except NetorchError:
-        return []  # a lab without a readable store must still be removable
-    return [
-        instance.id
-        for vpc in inventory.vpcs.values()
-        for instance in vpc.each(Instance)
-        if instance.attachment is Attachment.NETNS
-    ]
-
-
-def _kill_inside(names: Iterable[str]) -> None:
-    """Kill all remaining processes in the namespaces, e.g. a shell or a test server."""
-    inodes = set()
-    for name in names:
-        with suppress(OSError):
-            inodes.add((netns.RUN_NETNS / name).stat().st_ino)
-    victims = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _namespace(entry) in inodes]
-    for pid in victims:
-        if pid != os.getpid():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _namespace(process: Path) -> int:
-    try:
-        return (process / "ns" / "net").stat().st_ino
-    except OSError:
-        return -1
+def _instance_namespaces(overlays: Sequence[str]) -> list[str]:
+    """Return the namespaces that agents have made for instances: they have the other ends of ports, and are named by ids."""
+    found = {name for overlay in overlays for name in cabled(overlay)}
+    return sorted(name for name in found if is_id(name, "i"))
 
 
 def run(
     record: Record, directory: Path, node: str | None, argv: Sequence[str], variables: Mapping[str, str] | None = None
 ) -> int:
-    """Run a command with the caller's terminal in a node's namespace, or outside all of them; return its exit status."""
-    where = record.node(node) if node is not None else None
-    env = {**environment(directory, where), **(variables or {})}
+    """Run a command with the caller's terminal in a node's namespace, or in its place without one; return its exit status."""
+    where = record.place(node)
+    env = {**environment(record.topology, directory, where), **(variables or {})}
     try:
         if where is None:
             return subprocess.run(argv, env=env, check=False).returncode

@@ -113,7 +113,7 @@ class Guest:
         if file.exists():
             return int(file.read_text())
         if ended:
-            raise LabError(f"lab kernel: it ended before the command did; its last words: {self.last_words()}")
+            raise LabError(f"lab kernel: it stopped before the command ended; its last output: {self.last_words()}")
         return None
 
     def last_words(self) -> str:
@@ -246,11 +246,11 @@ def run_in_kernel(
                     else:
                         time.sleep(POLL_S)
                     if timeout_s is not None and now > started + timeout_s:
-                        raise LabError(f"lab kernel: {shlex.join(argv)} still runs after {timeout_s} s; it was ended")
+                        raise LabError(f"lab kernel: {shlex.join(argv)} was still running after {timeout_s} s and was stopped")
                     if silence_s is not None and now > heard + silence_s:
                         raise GuestSilent(
-                            f"lab kernel: {shlex.join(argv)} printed nothing for {silence_s} s; it was ended; "
-                            f"its processes: {guest.processes()}; its last words: {guest.last_words()}"
+                            f"lab kernel: {shlex.join(argv)} printed nothing for {silence_s} s and was stopped; "
+                            f"its processes: {guest.processes()}; its last output: {guest.last_words()}"
                         )
                 copy_new(out, sys.stdout)
                 copy_new(err, sys.stderr)
@@ -274,11 +274,11 @@ def main(args: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m netorch.lab.kernel", description="Run a command in the lab kernel.")
     parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MB, metavar="MB", help="the guest's memory (%(default)s)")
     parser.add_argument("--share", type=Path, action="append", default=[], metavar="DIR", help="also read-write in the guest")
-    parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
+    parser.add_argument("--timeout", type=float, metavar="S", help="stop after this many seconds")
     parser.add_argument(
-        "--silence", type=float, metavar="S", help="give up when nothing was printed for so many seconds (status 75)"
+        "--silence", type=float, metavar="S", help="stop when nothing was printed for this many seconds (status 75)"
     )
-    parser.add_argument("command", nargs="+", help="what to run")
+    parser.add_argument("command", nargs="+", help="the command")
     known = parser.parse_args(args)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that the guest is shut down
     try:

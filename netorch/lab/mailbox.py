@@ -77,7 +77,7 @@ class Mailbox:
         try:
             fifo = os.open(self.directory / "notify", os.O_WRONLY | os.O_NONBLOCK)
         except OSError as error:
-            raise LabError(f"lab at {self.directory}: nobody answers; take it down and up again") from error
+            raise LabError(f"lab at {self.directory}: no answer; take the lab down and up again") from error
         try:
             data = f"{line}\n".encode()
             while True:
@@ -151,7 +151,7 @@ class Mailbox:
             raise
 
     def _gone(self) -> LabError:
-        return LabError(f"lab {self.directory.name}: it was taken down during the command")
+        return LabError(f"lab {self.directory.name}: the lab was taken down during the command")
 
 
 def outside_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

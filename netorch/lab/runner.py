@@ -26,6 +26,7 @@ import msgspec
 from netorch.errors import LabError
 from netorch.lab import hosts
 from netorch.lab.mailbox import FAILED, PROGRESS, READY, Request
+from netorch.lab.nodes import environment
 from netorch.lab.topology import from_json
 from netorch.lab.wiring import in_node
 
@@ -85,8 +86,8 @@ class Runner:
         threading.Thread(target=self._watch, args=(work, process, terminal, out, err), daemon=True).start()
 
     def _spawn(self, work: Path, request: Request, out: IO[bytes], err: IO[bytes]) -> tuple[subprocess.Popen[bytes], int | None]:
-        node = self.record.node(request.node) if request.node is not None else None
-        env = hosts.environment(self.directory, node, request.env)
+        node = self.record.place(request.node)
+        env = environment(self.record.topology, self.directory, node, request.env)
         cwd = request.cwd if Path(request.cwd).is_dir() else "/"
         place = in_node(node.name) if node is not None else contextlib.nullcontext()
         if not request.tty:

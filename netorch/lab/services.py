@@ -96,18 +96,22 @@ def check_flows(flows: Sequence[FlowDecl], known: Collection[str]) -> Iterable[P
         kind, _, port = flow.service.partition("/")
         if kind not in KINDS or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
             path = path_of(("flows", index, "service"))
-            yield Problem(path=path, what=f"{flow.service!r} is no service", fix="write tcp/PORT or udp/PORT, e.g. tcp/443")
+            yield Problem(path=path, what=f"{flow.service!r} is not a service", fix="write tcp/PORT or udp/PORT, e.g. tcp/443")
         if flow.at and not _is_address(flow.at):
             path = path_of(("flows", index, "at"))
-            yield Problem(path=path, what=f"{flow.at!r} is no IP address", fix="write one, e.g. 169.254.169.253")
+            yield Problem(path=path, what=f"{flow.at!r} is not an IP address", fix="write one, e.g. 169.254.169.253")
         ends = [("source", flow.source), *([("destination", flow.destination)] if flow.destination else [])]
         if not flow.destination and (not flow.at or kind != "tcp"):  # a datagram of unknown content gets no answer
-            path, fix = path_of(("flows", index, "destination")), "name an instance; of tcp/PORT an address will do: at: ADDRESS"
+            path, fix = path_of(("flows", index, "destination")), "name an instance, or for tcp/PORT an address: at: ADDRESS"
             yield Problem(path=path, what="the flow has no destination", fix=fix)
         for field, name in ends:
             if name not in known and name != INTERNET:
                 path = path_of(("flows", index, field))
-                yield Problem(path=path, what=f"{name!r} is on no island", fix="name it in islands, by itself if nobody pings it")
+                yield Problem(
+                    path=path,
+                    what=f"{name!r} is on no island",
+                    fix="add it to an island, to one of its own if no other instance pings it",
+                )
 
 
 def _is_address(text: str) -> bool:
@@ -126,7 +130,7 @@ def check_internet(flows: Sequence[FlowDecl], is_there: bool) -> Iterable[Proble
         elif INTERNET in (flow.source, flow.destination) and not is_there:
             path = path_of(("flows", index, "source" if flow.source == INTERNET else "destination"))
             fix = "add it, e.g. internet: {node: web, addresses: [198.18.0.80]}"
-            yield Problem(path=path, what="the file does not say which node is the internet", fix=fix)
+            yield Problem(path=path, what="the file does not name the node that is the internet", fix=fix)
 
 
 class _Try:
@@ -244,7 +248,7 @@ def targets_of(flow: FlowDecl, source: Place, destination: Place) -> list[tuple[
         return [(address, address) for address in own]
     found = [(address, destination.public[address]) for address in own if address in destination.public]
     if not found:
-        what = "has no public address, so nobody on the internet can try it; associate one, or leave the flow out"
+        what = "has no public address, so it cannot be tested from the internet; associate one, or leave the flow out"
         raise LabError(f"expect: {flow.destination} {what}")
     return found
 

@@ -28,6 +28,7 @@ from netorch.lab.containerlab.file import load_topology
 from netorch.lab.features import Feature, missing, probe_features
 from netorch.lab.kernel import SYSTEM_PATH, boot, end_kernel, find_kernel, hidden
 from netorch.lab.mailbox import FAILED, PROGRESS, READY, Mailbox, Request, outside_environment, terminal_size
+from netorch.lab.nodes import alive
 from netorch.lab.topology import Topology, from_json, to_json
 from netorch.store.modes import make_directory
 
@@ -91,7 +92,7 @@ def choose_way(features: Sequence[Feature], *, root: bool, kernel: Callable[[], 
         kernel()
     except LabError as error:
         names = ", ".join(feature.name for feature in absent)
-        raise LabError(f"lab: this kernel lacks {names}, and there is no lab kernel to use instead: {error}") from error
+        raise LabError(f"lab: this kernel lacks {names}, and no lab kernel is available: {error}") from error
     return Way.KERNEL
 
 
@@ -104,7 +105,7 @@ def up(file: str | Path, way: Way | None = None, progress: Callable[[str], None]
     """
     topology = load_topology(file)
     if _exists(topology.name):
-        raise LabError(f"lab {topology.name}: it is up already; take it down first: netorch lab down {topology.name}")
+        raise LabError(f"lab {topology.name}: it is already up; take it down first: netorch lab down {topology.name}")
     features = probe_features()
     chosen = way or choose_way(features, root=os.geteuid() == 0)
     path = str(Path(file).resolve())
@@ -205,7 +206,7 @@ def _await_ready(name: str, mailbox: Path, pid: int, last_words: Callable[[], st
             return
         if (mailbox / FAILED).exists():
             raise LabError((mailbox / FAILED).read_text())
-        if not hosts.alive(pid) or (mailbox / "guest" / "status").exists():
+        if not alive(pid) or (mailbox / "guest" / "status").exists():
             raise LabError(f"lab {name}: it ended while coming up: {last_words()}; see netorch doctor")
         if time.monotonic() > deadline:
             raise LabError(f"lab {name}: it did not come up within {UP_S:.0f} s: {last_words()}; see netorch doctor")
@@ -221,7 +222,7 @@ def _started(pid: int) -> str:
 
 
 def _running(session: _Session) -> bool:
-    return hosts.alive(session.pid) and _started(session.pid) == session.started
+    return alive(session.pid) and _started(session.pid) == session.started
 
 
 def _read_session(directory: Path) -> _Session | None:
@@ -241,7 +242,7 @@ def list_labs() -> list[Lab]:
     labs = []
     for file in NATIVE_ROOT.glob(f"*/{hosts.RECORD}"):
         record = hosts.read_record(file.parent)
-        running = all(hosts.alive(pid) for pid in record.agents.values())
+        running = all(alive(pid) for pid in record.agents.values())
         topology = record.topology
         labs.append(Lab(name=topology.name, way=Way.NATIVE, file=record.file, nodes=len(topology.nodes), running=running))
     for session in map(_read_session, (file.parent for file in mailboxes_root().glob(f"*/{_SESSION}"))):
@@ -259,7 +260,7 @@ def _find(name: str) -> Mailbox | Path:
     if session is not None and _running(session):
         return Mailbox(mailboxes_root() / name)
     names = ", ".join(lab.name for lab in list_labs() if lab.running) or "none"
-    raise LabError(f"lab {name}: it is not up (up are: {names}); start it with netorch lab up FILE")
+    raise LabError(f"lab {name}: it is not up (running labs: {names}); start it with netorch lab up FILE")
 
 
 def down(name: str) -> None:
@@ -330,7 +331,7 @@ def shell(name: str, node: str | None) -> int:
     if isinstance(place, Path):
         return hosts.run(hosts.read_record(place), place, node, argv, prompt)
     if not _at_terminal():  # a mailbox cannot pass on a pipe
-        raise LabError(f"lab {name}: a shell needs a terminal; for one command use netorch lab exec {name} -- COMMAND")
+        raise LabError(f"lab {name}: a shell needs a terminal; to run one command use netorch lab exec {name} -- COMMAND")
     request = _request(node, argv, interactive=True)
     return place.call(msgspec.structs.replace(request, env=request.env | prompt))
 

@@ -18,11 +18,12 @@ class NodeRole(Enum):
     HYPERVISOR = "hypervisor"
     EDGE = "edge"
     ROUTER = "router"
+    CONSOLE = "console"
 
     @property
     def has_agent(self) -> bool:
         """Return whether netorch runs on it."""
-        return self is not NodeRole.ROUTER
+        return self in (NodeRole.HYPERVISOR, NodeRole.EDGE)
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +77,11 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
     links: tuple[Link, ...] = ()
     ignored: tuple[str, ...] = ()
+
+    @property
+    def console(self) -> Node | None:
+        """Return the operator's node: commands that name no node run there, and its settings name the store of the hosts."""
+        return next((node for node in self.nodes if node.role is NodeRole.CONSOLE), None)
 
 
 def env_name(label: str) -> str:

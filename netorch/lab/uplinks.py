@@ -12,14 +12,14 @@ from typing import Final
 from netorch.lab.features import Feature
 
 _DEFAULT: Final = "00000000"  # destination and mask of a default route. Source: proc(5), /proc/net/route
-_WHY: Final = "the edge's way to its border router"
+_WHY: Final = "the uplink to the border router"
 
 
 def uplink_features(device: str, root: Path = Path("/")) -> list[Feature]:
     """Return the features that an uplink device needs, one for a missing device. `root` is the root of the machine's files."""
     sysfs = root / "sys/class/net" / device
     if not sysfs.exists():
-        taken = "an edge that runs has taken its uplink already: ip -n netorch-NAME+outside link"
+        taken = "a running edge has already taken its uplink: ip -n netorch-NAME+outside link"
         fix = f"name a device that `ip link` shows in this network namespace; {taken}"
         return [Feature(name=f"uplink {device}", present=False, why_needed=_WHY, what_to_do=fix)]
     return [
@@ -30,7 +30,7 @@ def uplink_features(device: str, root: Path = Path("/")) -> list[Feature]:
             name=f"carrier of {device}",
             present=_read(sysfs / "carrier") == "1",
             why_needed="an edge without it is not ready",
-            what_to_do=f"ip link set {device} up; then look at the cable, and at the port of the switch",
+            what_to_do=f"ip link set {device} up; then check the cable and the switch port",
         ),
     ]
 
@@ -45,8 +45,8 @@ def _movable(device: str, sysfs: Path) -> Feature:
     for kind, text in (("bonding", "a bond"), ("bridge", "a bridge")):
         if (sysfs / kind).is_dir():
             vlan = f"ip link add link {device} name {device}.100 type vlan id 100"
-            detail, fix = f"it is {text}, which stays in its namespace", f"use a VLAN subinterface of it: {vlan}"
-    why = "the edge takes the device into a namespace of its own"
+            detail, fix = f"it is {text}, which cannot move to another namespace", f"use a VLAN subinterface of it: {vlan}"
+    why = "the edge moves the device into a namespace of its own"
     return Feature(name=f"{device} can be moved", present=not detail, why_needed=why, what_to_do=fix, detail=detail)
 
 
@@ -57,9 +57,9 @@ def _unused(device: str, root: Path) -> Feature:
     return Feature(
         name=f"{device} is free",
         present=not is_default,
-        why_needed="what is taken for the uplink, the machine itself has no longer",
-        what_to_do="use another device, or give the machine another default route, else nobody can log in any more",
-        detail="this machine's default route is by it" if is_default else "",
+        why_needed="the machine itself loses the device that becomes the uplink",
+        what_to_do="use another device, or give the machine another default route; otherwise it loses its network",
+        detail="this machine's default route uses it" if is_default else "",
     )
 
 
@@ -67,7 +67,7 @@ def bird_warnings(root: Path = Path("/")) -> Iterator[str]:
     """Yield warnings about a bird that this machine starts itself."""
     for name in ("bird.service", "bird6.service"):
         if any((root / "etc/systemd/system").glob(f"*.wants/{name}")):
-            text = f"{name} is enabled: an edge runs a bird of its own and does not use that one"
+            text = f"{name} is enabled, but an edge runs its own bird and does not use that one"
             yield f"{text}; unless the underlay needs it: systemctl disable --now {name}"
 
 

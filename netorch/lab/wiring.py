@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import socket
 import struct
@@ -108,7 +109,14 @@ def _ip(topology: Topology, options: Sequence[str], batch: str) -> None:
         return
     ip = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
     if ip is None:
-        raise LabError(f"lab {topology.name}: there is no command ip; apt-get install iproute2")
+        raise LabError(f"lab {topology.name}: the command ip is missing; apt-get install iproute2")
     done = subprocess.run([ip, *options, "-batch", "-"], input=batch, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"lab {topology.name}: the links cannot be made: {done.stderr.strip()}; see netorch doctor")
+
+
+def cabled(name: str) -> set[str]:
+    """Return the namespaces that have the other ends of a namespace's cables. None if there is no such namespace."""
+    command = ["ip", "-netns", name, "link"]  # its JSON has numbers instead of names
+    said = subprocess.run(command, env={"PATH": SYSTEM_PATH}, capture_output=True, text=True, check=False).stdout
+    return set(re.findall(r" link-netns (\S+)", said))

@@ -1,7 +1,6 @@
 """A cloud as a customer declares it: names instead of ids, and optional fields may be omitted.
 
-These classes are the decoded form of vpc.yaml. `netorch.model.check` finds every error in a cloud;
-`netorch.control.apply.cloud` turns a cloud into records.
+These classes are the decoded form of vpc.yaml. `netorch.model.check` finds every error, `netorch.control.apply` makes records.
 """
 
 from __future__ import annotations
@@ -26,9 +25,8 @@ from netorch.model.routing.target import TargetKind
 from netorch.model.security import DEFAULT_ACL_NUMBER, DEFAULT_NAME
 from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl
 from netorch.model.services.declared_zones import PrivateZoneDecl
-from netorch.model.vpc import DEFAULT_OWNER, Tags
+from netorch.model.vpc import DEFAULT_OWNER, MAIN_ROUTE_TABLE, Tags
 
-MAIN_ROUTE_TABLE = "main"  # the name of the route table created with a VPC
 DEFAULT_VPC_NAME = "default"
 DEFAULT_VPC_CIDR = "172.31.0.0/16"  # EC2's
 DEFAULT_SUBNET_NAME = "default"
@@ -43,6 +41,7 @@ class HostDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     role: Role = Role.HYPERVISOR
     pair: str = ""
     uplink: Uplink | None = None
+    capacity: int = 0  # of a hypervisor, in interfaces; 0: no limit
     tags: Tags = {}
 
 
@@ -309,9 +308,9 @@ class SubnetDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class InstanceDecl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An instance with one interface.
 
-    Defaults: the VPC's only subnet, the least loaded hypervisor, the next free addresses, the security group `default`, and a
-    network namespace that netorch makes. A new instance has no user data, and gets an ephemeral public address if its subnet
-    has `public_on_launch`. An existing instance keeps its public address and its user data.
+    Defaults: the VPC's only subnet, a hypervisor that netorch chooses, the next free addresses, the security group `default`,
+    and a network namespace that netorch makes. A new instance has no user data, and gets an ephemeral public address if its
+    subnet has `public_on_launch`. An existing instance keeps its public address and its user data.
     """
 
     name: str

@@ -21,47 +21,49 @@ VIOLATIONS: Final = ("unverified", "unknown_vtep")  # no correct host sends such
 DROP_REASONS: Final[dict[str, DropReason]] = {
     "spoofed": DropReason("an instance used a MAC or IP address that is not its own"),
     "unverified": DropReason("a host sent as an address that is not mapped to it: a mapping violation"),
-    "unknown_vtep": DropReason("an address that is no VTEP of that VPC sent VXLAN packets, or they were malformed"),
+    "unknown_vtep": DropReason("VXLAN packets came from an address that is not a VTEP of their VPC, or were malformed"),
     "no_zone": DropReason("a packet came from a device that belongs to no VPC yet"),
     "allowance": DropReason(
-        "a packet would open a connection, but its VPC holds more than the host's table has free",
+        "a packet would open a connection, but its VPC already holds more than the host's connection table has free",
         "ConnectionAllowance",
     ),
     "fragments": DropReason(
-        "an instance sends more fragments than its share, or other hosts send more to a VPC", "FragmentAllowance"
+        "an instance sends more fragments than its share, or other hosts send more than a VPC's share", "FragmentAllowance"
     ),
-    "fragments_lost": DropReason("fragments could not be put together: the host had no memory for them, or they did not fit"),
+    "fragments_lost": DropReason("fragments could not be reassembled: the host had no memory left, or they did not fit together"),
     "table_full": DropReason("a packet would open a connection, and the host's connection table was full"),
     "unchecked": DropReason("a port has no anti-spoofing chain yet, so it may not send"),
-    "unproven": DropReason("a VXLAN packet was not verified: somebody has flushed the host's tables"),
-    "no_gateway": DropReason("a packet came to an edge that no gateway of its VPC takes"),
-    "endpoint_port": DropReason("a packet came by a gateway endpoint, and was not for TCP port 80 or 443 of its service"),
-    "endpoint_floods": DropReason("a VPC began more connections to a service by one endpoint than an edge takes"),
+    "unproven": DropReason("a VXLAN packet was not verified, because another program flushed the host's nftables tables"),
+    "no_gateway": DropReason("a packet reached an edge, and no gateway of its VPC accepts it"),
+    "endpoint_port": DropReason("a packet used a gateway endpoint for something other than TCP port 80 or 443 of its service"),
+    "endpoint_floods": DropReason("a VPC opened more connections to a service through one endpoint than an edge accepts"),
     "unreached": DropReason(
-        "a packet came by a tunnel or VLAN from a source that nobody announces there, or that is not inside a static route"
+        "a packet arrived through a tunnel or VLAN, and its source is neither announced there nor inside a static route"
     ),
-    "outside_transit": DropReason("a packet came to an edge from outside, and would have left by the same uplink"),
-    "untagged": DropReason("a packet came by a port of Direct Connect without the VLAN of a virtual interface"),
-    "outside_source": DropReason("a packet came from outside with a source that cannot be there"),
-    "gateway_source": DropReason("a VPC sent to the internet with a source that is not a public address of its own"),
-    "to_upstream": DropReason("a VPC sent to the server behind a gateway service directly, past its endpoint and all policies"),
-    "uplink_network": DropReason("a packet was for the network of an edge's uplink, where there are routers only"),
-    "vlan_arp": DropReason("more machines asked for an edge's address in VLANs of Direct Connect than it answers"),
-    "uplink_arp": DropReason("more machines asked for an edge's address on its uplink than it answers"),
+    "outside_transit": DropReason("a packet from outside would have left the edge by the uplink that it came in by"),
+    "untagged": DropReason("a packet arrived on a Direct Connect port without the VLAN tag of a virtual interface"),
+    "outside_source": DropReason("a packet from outside had a source address that cannot be outside"),
+    "gateway_source": DropReason("a VPC sent to the internet from an address that is not one of its public addresses"),
+    "to_upstream": DropReason(
+        "a VPC sent directly to the server behind a gateway service, bypassing the endpoint and its policies"
+    ),
+    "uplink_network": DropReason("a packet was for the network of an edge's uplink, which has only routers"),
+    "vlan_arp": DropReason("more machines asked for an edge's address in Direct Connect VLANs than the edge answers"),
+    "uplink_arp": DropReason("more machines asked for an edge's address on its uplink than the edge answers"),
     "uplink_nd": DropReason("likewise for its IPv6 address"),
-    "forwarded_nd": DropReason("neighbour discovery reached an edge from further away than its uplink's network"),
-    "pings": DropReason("somebody pinged an edge more often than it answers"),
+    "forwarded_nd": DropReason("neighbour discovery reached an edge from beyond its uplink's network"),
+    "pings": DropReason("an edge was pinged more often than it answers"),
     "border_ttl": DropReason(
-        "BGP or BFD came in the border router's name from further away, or the router refuses BGP, or uses no TTL security"
+        "BGP or BFD with the border router's address came from beyond the uplink, or the router refuses BGP or TTL security"
     ),
     "to_edge": DropReason("a packet was for an edge itself, which answers pings only"),
-    "transit": DropReason("a host sent a packet for an address that is not here: its mapping is outdated"),
+    "transit": DropReason("another host sent a packet for an address that is not on this host: its mapping is outdated"),
     "peer_source": DropReason(
-        "an interface without source/destination check sent to a peer in the name of somebody else", "PeerSource"
+        "an interface without source/destination check sent to a peered VPC from an address that is not its own", "PeerSource"
     ),
     "to_router": DropReason("an instance sent the router something other than an echo, or a host sent to a router's address"),
-    "to_near": DropReason("an instance sent a service of its host something that it does not serve"),
-    "near_allowance": DropReason("an instance asks the services of its host more often than they answer"),
+    "to_near": DropReason("an instance sent a host service something that the service does not handle"),
+    "near_allowance": DropReason("an instance queries the services of its host more often than they answer"),
     "no_policy": DropReason("an interface has no security group chain on this host yet", "NoPolicy"),
     "invalid": DropReason("a packet belongs to no connection and opens none", "InvalidState"),
     "acl_egress": DropReason("the network ACL of the sender's subnet denies it outbound", "NetworkAclEgress"),

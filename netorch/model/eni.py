@@ -23,10 +23,11 @@ class Attachment(Enum):
 class Instance(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An instance, which owns network interfaces. Stored at `vpc/<vni>/i/<id>`.
 
-    Schema 2 added `user_data` and `metadata`.
+    Schema 2 added `user_data` and `metadata`, schema 3 left out what the key says.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
+    KEYED: ClassVar[bool] = True
 
     id: str
     vni: int
@@ -42,9 +43,11 @@ class NetworkInterface(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An elastic network interface (ENI), which holds the addresses and the MAC. Stored at `vpc/<vni>/eni/<id>`.
 
     Schema 2 added `source_dest_check`, schema 3 `gateway`, schema 4 `secondary`, schema 5 endpoints as gateways.
+    Schema 6 left out what the key says.
     """
 
-    SCHEMA: ClassVar[int] = 5
+    SCHEMA: ClassVar[int] = 6
+    KEYED: ClassVar[bool] = True
 
     id: str
     vni: int
@@ -99,16 +102,17 @@ class Uplink(Part, frozen=True, kw_only=True, omit_defaults=True):
 class Host(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A machine that runs an agent. Stored at `host/<name>/spec`.
 
-    Schema 2 added `pair` and `uplink`, which only edges have; schema 3 added the uplink's AS numbers.
+    Schema 2 added `pair` and `uplink`, which only edges have; schema 3 added the uplink's AS numbers; schema 4 added `capacity`.
     """
 
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     name: str
     underlay: str  # the VTEP: an IPv4 address of the underlay
     role: Role = Role.HYPERVISOR
     pair: str = ""  # both edges of a pair carry the same gateways; each takes over if the other fails
     uplink: Uplink | None = None
+    capacity: int = 0  # of a hypervisor: how many interfaces it may carry; 0: any number
     tags: Tags = {}
 
 

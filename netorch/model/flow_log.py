@@ -63,7 +63,7 @@ def parse_format(text: str) -> tuple[str, ...] | Violation:
         found = _WORD.fullmatch(word)
         field = (found.group(1) or found.group(2)) if found else word
         if field not in FIELDS:
-            return Violation(f"{shown(word)} is no field of a flow log", f"choose among {', '.join(FIELDS)}")
+            return Violation(f"{shown(word)} is not a field of flow logs", f"choose among {', '.join(FIELDS)}")
         fields.append(field)
     if not fields:
         return Violation("the format is empty", "name fields, e.g. '${version} ${srcaddr} ${dstaddr} ${action}', or leave it out")

@@ -13,6 +13,7 @@ Vni = NewType("Vni", int)
 VNI_FIRST: Final = 4097
 VNI_LAST: Final = 0xFFFFFE
 RANDOM_DIGITS: Final = 11
+_HEX: Final = frozenset("0123456789abcdef")
 
 
 def make_id(kind: str, vni: int, entropy: int) -> str:
@@ -35,7 +36,7 @@ def is_id(text: str, kind: str = "") -> bool:
     head, dash, digits = text.rpartition("-")
     if not dash or len(digits) != 17 or (head != kind if kind else not _is_kind(head)):
         return False
-    return all(c in "0123456789abcdef" for c in digits)
+    return _HEX.issuperset(digits)
 
 
 def _is_kind(head: str) -> bool:

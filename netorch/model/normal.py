@@ -18,7 +18,6 @@ from netorch.model.cloud import (
     DEFAULT_ACL,
     DEFAULT_GROUP,
     DEFAULT_VPC_NAME,
-    MAIN_ROUTE_TABLE,
     AclEntryDecl,
     AddressPoolDecl,
     ConnectionDecl,
@@ -62,7 +61,7 @@ from netorch.model.services.declared import DhcpOptionsDecl, MetadataOptionsDecl
 from netorch.model.services.declared_zones import PrivateZoneDecl, RecordSetDecl
 from netorch.model.services.dhcp_options import DEFAULT_SET, DhcpOptions, normal
 from netorch.model.services.zones import APEX, checked_values, plain, relative_name
-from netorch.model.vpc import DEFAULT_OWNER
+from netorch.model.vpc import DEFAULT_OWNER, MAIN_ROUTE_TABLE
 
 Rule = TypeVar("Rule", IngressDecl, EgressDecl)
 

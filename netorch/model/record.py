@@ -1,10 +1,16 @@
-"""The base classes of records."""
+"""The base classes of records, and decoders for any thread."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import threading
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
+
+_MADE: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
+_MAKING: Final = threading.Lock()
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
@@ -20,6 +26,18 @@ class Record(Part, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown
     `SCHEMA` is the version of its format. Raise it by one with every change of the values or the meaning of its fields or of its
     parts' fields, and give new fields defaults. A reader that knows only lower numbers does not touch the resource of the record.
     This version reads the records of all lower numbers. Number 1 is not written.
+
+    `KEYED` records are numerous. Their key contains `id` and `vni`, so their stored values leave both out.
     """
 
     SCHEMA: ClassVar[int] = 1
+    KEYED: ClassVar[bool] = False
+
+
+def decoder_of(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """Return a type's decoder. One thread at a time makes one: msgspec 0.22 may crash when two are the first to use a type."""
+    found = _MADE.get(kind)
+    if found is None:
+        with _MAKING:
+            found = _MADE.setdefault(kind, msgspec.json.Decoder(kind))
+    return found

@@ -22,6 +22,7 @@ MAX_TAG_KEY: Final = 128
 MAX_TAG_VALUE: Final = 256
 MAX_DESCRIPTION: Final = 255  # EC2's limit for groups and rules
 MAX_DNS_NAME: Final = 253
+MAX_CAPACITY: Final = 1_000_000  # interfaces of a host
 MAX_ENTRIES: Final = 1000  # EC2's limit for a prefix list
 RESERVED_TAG_PREFIXES: Final = ("aws:", "netorch:")
 PORT_MAC: Final = "02:4e:54:ff:ff:01"  # the host's end of every port; an instance with the same MAC could not reach its router
@@ -123,7 +124,7 @@ def dns_name(text: str) -> Violation | None:
     labels = text.split(".")
     if len(text) <= MAX_DNS_NAME and len(labels) > 1 and all(map(_DNS_LABEL.match, labels)):
         return None
-    return Violation(f"{shown(text)} is not a DNS name", "write small letters, digits and '-', e.g. db.example.com")
+    return Violation(f"{shown(text)} is not a DNS name", "write lowercase letters, digits and '-', e.g. db.example.com")
 
 
 def _bad_name(text: str, rule: str) -> Violation:
@@ -170,9 +171,7 @@ def private_note(prefix: Prefix) -> str:
 
 def _public_ipv6(prefix: Prefix) -> Prefix | Violation:
     if prefix.length > IPV6_VPC_LENGTH:
-        return Violation(
-            f"{prefix} is smaller than what a VPC gets", f"an IPv6 range of a pool is a /{IPV6_VPC_LENGTH} or larger"
-        )
+        return Violation(f"{prefix} is smaller than a VPC's range", f"an IPv6 range of a pool is a /{IPV6_VPC_LENGTH} or larger")
     if not _GLOBAL_V6.contains(prefix):
         return Violation(f"{prefix} is not inside {_GLOBAL_V6}, where public addresses are", "choose another range")
     return prefix
@@ -217,7 +216,7 @@ def vpc_ipv6_cidr(text: str) -> Prefix | Violation:
     if not any(usable.contains(prefix) for usable in _USABLE_V6):
         return Violation(f"{text} is not unicast of global or unique local scope", "choose it inside 2000::/3 or fc00::/7")
     if _EC2_SERVICES_V6.contains(prefix):
-        return Violation(f"{text} is inside {_EC2_SERVICES_V6}, which EC2 keeps for its services", "choose another one")
+        return Violation(f"{text} is inside {_EC2_SERVICES_V6}, which EC2 reserves for its services", "choose another one")
     return prefix
 
 
@@ -263,9 +262,7 @@ def underlay_address(text: str) -> int | Violation:
         return value
     for block, why in _UNUSABLE_V4:
         if block.holds(4, value):
-            return Violation(
-                f"{text} is inside {block}: {why}", "write the unicast address that the other hosts reach this one at"
-            )
+            return Violation(f"{text} is inside {block}: {why}", "write the unicast address at which other hosts reach this one")
     return value
 
 
@@ -293,11 +290,11 @@ def mac(text: str) -> str | Violation:
     if int(text[:2], 16) & 1:
         return Violation(f"{text} is a multicast address", "make its first pair even, e.g. 02")
     if canonical == "00:00:00:00:00:00":
-        return Violation(f"{text} is no address", "write a unicast one, e.g. 02:00:00:00:00:01")
+        return Violation(f"{text} is the null address", "write a unicast one, e.g. 02:00:00:00:00:01")
     if canonical == PORT_MAC:
-        return Violation(f"{text} is the router's own end of every port", "choose another one")
+        return Violation(f"{text} is the router's MAC address on every port", "choose another one")
     if canonical.startswith(GATEWAY_OUI):
-        return Violation(f"{text} is one of the addresses of gateways", "choose another one, e.g. 02:00:00:00:00:01")
+        return Violation(f"{text} is reserved for gateways", "choose another one, e.g. 02:00:00:00:00:01")
     return canonical
 
 
@@ -306,6 +303,16 @@ def vni(number: int) -> Violation | None:
     if VNI_FIRST <= number <= VNI_LAST:
         return None
     return Violation(f"{number_text(number)} is not a VNI", f"choose one from {VNI_FIRST} to {VNI_LAST}, or leave it out")
+
+
+def capacity(number: int, *, hypervisor: bool) -> Violation | None:
+    """Return the error in the number of interfaces that a host may carry, or None."""
+    if number and not hypervisor:
+        return Violation("only a hypervisor has a capacity", "leave it out")
+    if 0 <= number <= MAX_CAPACITY:
+        return None
+    what = f"{number_text(number)} is no number of interfaces"
+    return Violation(what, f"use 1 to {MAX_CAPACITY}, or 0 for any number")
 
 
 def tag_key(text: str) -> Violation | None:

@@ -56,7 +56,13 @@ class SecurityGroupRule(Part, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SecurityGroup(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A stateful firewall of the interfaces in the group. Traffic that no rule of an interface's groups permits is dropped."""
+    """A stateful firewall of the interfaces in the group. Traffic that no rule of an interface's groups permits is dropped.
+
+    Schema 2 left out what the key says.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+    KEYED: ClassVar[bool] = True
 
     id: str
     vni: int
@@ -86,7 +92,13 @@ class AclEntry(Part, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NetworkAcl(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A stateless filter at the border of the subnets that refer to it. Packets that no entry matches are denied."""
+    """A stateless filter at the border of the subnets that refer to it. Packets that no entry matches are denied.
+
+    Schema 2 left out what the key says.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+    KEYED: ClassVar[bool] = True
 
     id: str
     vni: int

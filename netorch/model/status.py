@@ -11,10 +11,14 @@ INSTALLED: Final = "INSTALLED"  # strongSwan's state of a CHILD_SA that carries 
 
 
 class AgentRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The agent process that keeps a host alive. Stored at `host/<host>/live` with a lease."""
+    """The agent process that keeps a host alive. Stored at `host/<host>/live` with a lease.
+
+    An agent on another machine that claims to be the same host is stored at `hoststat/<host>/rival`, likewise.
+    """
 
     kernel: str = ""  # identifies the host's running kernel
     run: str = ""  # random, identifies the agent's run
+    machine: str = ""  # its name, for people
 
 
 class BorderSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,6 +11,7 @@ Tags = dict[str, str]
 
 DEFAULT_OWNER: Final = "default"  # the owner of resources created without one
 
+MAIN_ROUTE_TABLE: Final = "main"  # the name of the route table created with a VPC
 TABLE_NUMBER_LAST: Final = 200  # EC2's quota of route tables; the names of a host's VRF devices contain the number
 
 
@@ -46,10 +47,11 @@ class Vpc(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Subnet(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A range of a VPC's addresses. The first four addresses and the last are reserved; the router has the second.
 
-    Schema 2 added `public_on_launch`.
+    Schema 2 added `public_on_launch`, schema 3 left out what the key says.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
+    KEYED: ClassVar[bool] = True
 
     id: str
     vni: int
@@ -72,10 +74,11 @@ class VpcRoute(Part, frozen=True, kw_only=True):
 class RouteTable(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A route table. The local route of each CIDR of the VPC is implicit and not stored.
 
-    Schema 2 added `number` and `routes`, schema 3 `propagating`.
+    Schema 2 added `number` and `routes`, schema 3 `propagating`. Schema 4 left out what the key says.
     """
 
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
+    KEYED: ClassVar[bool] = True
 
     id: str
     vni: int

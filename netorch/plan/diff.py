@@ -1,6 +1,7 @@
 """The difference between two sets of kernel objects, as operations in an order that the kernel accepts.
 
-    1. deletions that a creation depends on: a device of another kind with the same name
+    1. deletions of what `goes_first`, even of what is kept; then those that a creation depends on: a device of another kind with
+       the same name, or a flowtable to be emptied (netorch.plan.flows), once nothing refers to it
     2. creations and changes in place, in apply order: parents before children, policy before ports, mappings last;
        a change in place may come later than a creation, together with the changes that it must take effect with
     3. devices that get another master, one by one, each with its children: a device carries no packets until its own routes
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
+from netorch.plan.flows import lost_reasons
 from netorch.state.aftermath import aftermath
 from netorch.state.base import KernelObject, Key
 from netorch.state.op import Create, Delete, Op, Replace
@@ -24,30 +26,57 @@ from netorch.state.op import Create, Delete, Op, Replace
 Objects = Mapping[Key, KernelObject]
 
 
-def diff(desired: Objects, actual: Objects, keep: Collection[Key] = ()) -> list[Op]:
+def diff(
+    desired: Objects,
+    actual: Objects,
+    keep: Collection[Key] = (),
+    doubted: Collection[int] = (),
+    full: Collection[Key] = (),
+) -> list[Op]:
     """Return the operations that turn `actual` into `desired`; empty if they agree.
 
     `keep` names objects that another host will take over: the plan does not create, change or delete them or their children.
+    It does delete what `goes_first`: that a port's packets meet no rules is policy, and no part of the port.
+    `doubted` names the VPCs whose objects other programs may have changed, `full` flowtables that an earlier plan did not empty.
     Cost: O(len(desired) + len(actual)) comparisons; only differing objects are sorted.
     """
-    differing = {
+    changed = {
         key: obj
         for key, obj in desired.items()
-        if not ((found := actual.get(key)) is not None and (found is obj or obj.matches(found))) and not _kept(key, obj, keep)
+        if not ((found := actual.get(key)) is not None and (found is obj or obj.matches(found)))
     }
+    differing = {key: obj for key, obj in changed.items() if not _kept(key, obj, keep)}
+    stale = lost_reasons(changed, actual, doubted)
+    differing |= _emptied(desired, actual, stale, full) if stale or full else {}
     recreated = {
         key: found for key, obj in differing.items() if (found := actual.get(key)) is not None and not obj.replaces(found)
     }
     moved = _moved(differing, recreated, actual)
     left = _left(differing, recreated, moved, actual)
+    needing = [key for key in left if actual[key].needs in recreated]
+    freed = [Replace(actual[key], rest) for key in needing if (rest := left[key]) is not None]
     differing |= {key: desired[key] for key in left if key in desired and not _kept(key, desired[key], keep)}
     made: list[Op] = []
     for key, obj in differing.items():
         found = left[key] if key in left else actual.get(key)
         made.append(Create(obj) if found is None else Replace(found, obj))
-    removed = {key: obj for key, obj in actual.items() if key not in desired and obj.ours and not _kept(key, obj, keep)}
     made.sort(key=partial(_place, moved))
-    return [*_deletions(recreated, recreated), *made, *_deletions(removed, {**recreated, **removed})]
+    removed = {
+        key: obj
+        for key, obj in actual.items()
+        if key not in desired and obj.ours and (obj.goes_first or not _kept(key, obj, keep))
+    }
+    going = {**recreated, **removed}
+    first = {key: actual[key] for key in (*removed, *changed, *needing) if key in actual and actual[key].goes_first}
+    again = {key: obj for key, obj in recreated.items() if key not in first}
+    later = {key: obj for key, obj in removed.items() if key not in first}
+    return [*freed, *_deletions(first, going), *_deletions(again, recreated), *made, *_deletions(later, going)]
+
+
+def _emptied(desired: Objects, actual: Objects, stale: Collection[int], full: Collection[Key]) -> Objects:
+    """Return the flowtables that stay, but must not keep their flows: these, and those of VPCs whose flows lost their reasons."""
+    tables = {key: obj for key, obj in desired.items() if obj.holds_flows and key in actual}
+    return {key: obj for key, obj in tables.items() if obj.vni in stale or key in full}
 
 
 def _kept(key: Key, obj: KernelObject, keep: Collection[Key]) -> bool:

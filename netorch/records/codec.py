@@ -3,6 +3,9 @@
 An unreadable or inconsistent record causes an error with its key; netorch guesses nothing and does not overwrite the record. The
 same applies to records of a newer version. A record begins with its schema number (`netorch.model.record`) unless the number is
 1. Decoding refuses unknown numbers and unknown fields. The reader then leaves the whole VPC or host unchanged.
+
+Numerous records leave out the id and the VNI, which their key says. A value that has them all the same (of an older version, or
+of another key) is decoded with them, and the check compares them with the key.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from netorch.errors import NewerRecord, UnreadableRecord
+from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
+from netorch.model.record import decoder_of
 from netorch.model.services.zones import VpcZone
 from netorch.model.status import HostMtu, Sealed, SealingKey
 from netorch.records.kinds import BY_TYPE
@@ -38,7 +43,6 @@ _CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
 }
 _NUMBERED: Final = b'{"schema":'
 _encode: Final = msgspec.json.Encoder().encode
-_DECODERS: Final[dict[type, msgspec.json.Decoder[Any]]] = {}
 
 
 def decode(kv: KeyValue, kind: type[T]) -> T:
@@ -58,12 +62,18 @@ def parse_value(key: str, value: bytes, kind: type[T]) -> T:
     check_sound(key, value)
     if value.startswith(_NUMBERED):
         value = _unnumbered(key, value, kind)
-    decoder = _DECODERS.get(kind) or _DECODERS.setdefault(kind, msgspec.json.Decoder(kind))
+    if is_keyed(kind):
+        value = _with_said(key, value)
     try:
-        found: T = decoder.decode(value)
+        found = decoder_of(kind).decode(value)
     except UNREADABLE as error:
         raise UnreadableRecord(key, f"cannot be read: {error}") from error
     return found
+
+
+def is_keyed(kind: object) -> bool:
+    """Return whether stored values of a kind, or of a record's kind, leave out id and VNI, because their keys contain both."""
+    return bool(getattr(kind, "KEYED", False))
 
 
 def encode(record: object) -> bytes:
@@ -71,6 +81,32 @@ def encode(record: object) -> bytes:
     value = _encode(record)
     number = schema_of(type(record))
     return value if number == 1 else b"%b%d%b%b" % (_NUMBERED, number, b"," if value != b"{}" else b"", value[1:])
+
+
+def encode_at(key: str, record: object) -> bytes:
+    """Return a record as JSON for a key, without what the key says."""
+    value = encode(record)
+    said = _said(key) if is_keyed(record) else b""
+    before, found, after = value.partition(said) if said else (value, b"", b"")
+    if not found or after[:1] not in (b",", b"}"):  # another VNI may begin with the same digits
+        return value
+    return before + after.removeprefix(b",") if after != b"}" else before[:-1] + after
+
+
+def _said(key: str) -> bytes:
+    """Return the fields `id` and `vni` that a key says, as JSON; empty for any other key."""
+    root, *rest = key.split("/")
+    if root == "vpc" and len(rest) == 3 and is_id(rest[2], rest[1]):
+        return b'"id":"%b","vni":%d' % (rest[2].encode(), vni_of(rest[2]))
+    return b""
+
+
+def _with_said(key: str, value: bytes) -> bytes:
+    """Return a value with the fields that its key says before its own: of two of the same name the last one counts."""
+    said, rest = _said(key), value[1:]
+    if not said or not value.startswith(b"{"):
+        return value
+    return b"{%b%b%b" % (said, b"" if rest.lstrip().startswith(b"}") else b",", rest)
 
 
 def schema_of(kind: type) -> int:
@@ -92,7 +128,7 @@ def _unnumbered(key: str, value: bytes, kind: type) -> bytes:
     if not digits.isdigit():
         return value  # decoding will fail
     if int(digits) > schema_of(kind):
-        what = f"has schema {int(digits)}, and this version of netorch knows {kind.__name__} up to {schema_of(kind)}"
+        what = f"has schema {int(digits)}, and this version of netorch supports {kind.__name__} up to {schema_of(kind)}"
         raise NewerRecord(key, what)
     return b"{" + rest
 

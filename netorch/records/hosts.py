@@ -4,11 +4,13 @@ or drained."""
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 
 import msgspec
 
 from netorch.errors import UnreadableRecord
 from netorch.model.eni import Host, Role
+from netorch.model.ids import is_id, vni_of
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.codec import decode
@@ -22,9 +24,39 @@ class HostState(msgspec.Struct, kw_only=True):
     host: Host
     mod_revision: int
     live: bool = False
+    seen: bool = False  # its agent has run
     deleting: bool = False  # it is being deleted: no new placements
-    drained: bool = False  # an edge that hosts must not send to
+    drained: bool = False  # an edge that hosts must not send to, or a hypervisor that accepts no new instances
+    accepts: int = 0  # revision of the key by which a hypervisor accepts new instances; 0: it accepts none
     placements: int = 0
+    in_vpcs: Counter[int] = msgspec.field(default_factory=Counter)  # placements by VNI
+
+    def copied(self) -> HostState:
+        """Return a copy that may be changed."""
+        return msgspec.structs.replace(self, in_vpcs=self.in_vpcs.copy())
+
+    def has_room(self, interfaces: int = 1) -> bool:
+        """Return whether the host's capacity permits so many more interfaces."""
+        return not self.host.capacity or self.placements + interfaces <= self.host.capacity
+
+    @property
+    def silent(self) -> bool:
+        """Return whether the host's agent has run and does no longer: perhaps the host is dead."""
+        return self.seen and not self.live
+
+
+def condition(state: HostState) -> str:
+    """Return the state of a host: EC2's states of dedicated hosts, and `drained`.
+
+    A host `under-assessment` is perhaps dead, because its agent does not renew its lease.
+    """
+    if state.deleting:
+        return "deleting"
+    if state.silent:
+        return "under-assessment"
+    if state.drained:
+        return "drained"
+    return "available" if state.live else "pending"
 
 
 def readiness(state: HostState, status: AgentStatus | None) -> str:
@@ -44,7 +76,7 @@ def is_ready(state: HostState, status: AgentStatus | None) -> bool:
 
 
 def read_host(store: Store, name: str) -> HostState:
-    """Return the state of a host for a placement, without `live` and `placements`.
+    """Return the state of a host without `live`, `seen`, `accepts` and its placements. Hosts may read all of it of themselves.
 
     Raises:
       ApiError: InvalidHostID.NotFound.
@@ -61,33 +93,26 @@ def read_host(store: Store, name: str) -> HostState:
     )
 
 
+def read_said(store: Store, name: str) -> AgentStatus | None:
+    """Return the last status of a host's agent; None also for one that cannot be read: a host writes it itself."""
+    found = store.get(keys.agent_status(name))
+    with contextlib.suppress(UnreadableRecord):
+        return decode(found, AgentStatus) if found is not None else None
+    return None
+
+
+def vni_of_placement(name: str) -> int:
+    """Return the VNI of what is placed on a host, by its id; 0 for a name that is no id."""
+    return vni_of(name) if is_id(name) else 0
+
+
 def read_loaded(store: Store, name: str) -> HostState:
-    """Return the state of a host, with `live` and `placements`. Raises as `read_host`."""
+    """Return the state of a host, complete. Raises as `read_host`. Cost: O(its placements)."""
     state = read_host(store, name)
     state.live = store.get(keys.host_live(name)) is not None
-    state.placements = len(store.list(f"{keys.host_prefix(name)}placement/").kvs)
+    state.seen = store.get(keys.agent_status(name)) is not None
+    if state.host.role is Role.HYPERVISOR and (accepts := store.get(keys.accepts(name))) is not None:
+        state.accepts = accepts.mod_revision
+    state.in_vpcs = Counter(vni_of_placement(kv.key.rpartition("/")[2]) for kv in store.list(keys.placement(name, "")).kvs)
+    state.placements = state.in_vpcs.total()
     return state
-
-
-def read_hosts(store: Store) -> dict[str, HostState]:
-    """Return the state of every host by name, without damaged ones. Cost: O(hosts + interfaces)."""
-    states: dict[str, HostState] = {}
-    placements: dict[str, int] = {}
-    live: set[str] = set()
-    drained: set[str] = set()
-    for kv in store.list("host/").kvs:
-        _, host, kind = kv.key.split("/", 2)
-        if kind == "spec":
-            with contextlib.suppress(UnreadableRecord):  # the host gets no placements; `netorch status` reports it
-                states[host] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)
-        elif kind == "live":
-            live.add(host)
-        elif kind == "drained":
-            drained.add(host)
-        else:
-            placements[host] = placements.get(host, 0) + 1
-    deleting = {kv.key.rpartition("/")[2] for kv in store.list(keys.host_drain("")).kvs}
-    for host, state in states.items():
-        state.live, state.placements = host in live, placements.get(host, 0)
-        state.deleting, state.drained = host in deleting, host in drained
-    return states

@@ -8,7 +8,8 @@ return an error with the record's key, and no plan changes it. The same applies 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -27,7 +28,7 @@ from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import UNKNOWN_KIND, check_sound, decode
-from netorch.records.hosts import HostState
+from netorch.records.hosts import HostState, vni_of_placement
 from netorch.records.kinds import BY_PREFIX, mapped
 from netorch.records.read import Stored, stored
 from netorch.records.references import contradictions_in
@@ -87,6 +88,7 @@ class Inventory:
         self.zones: dict[str, Stored[PrivateZone]] = {}  # by id
         self.mtus: dict[str, int] = {}  # MTU of the underlay, by host, if reported
         self.raw: dict[str, KeyValue] = {}
+        self.candidates: Collection[str] | None = None  # hosts whose placements are all known; None: every host
         self.isolated: dict[int, IsolatedVpc] = {}
         self.isolated_hosts: dict[str, UnreadableRecord] = {}
         self.unreadable: list[UnreadableRecord] = []  # all, including status records
@@ -112,7 +114,7 @@ def read_inventory(store: Store) -> Inventory:
 def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
     """Return the inventory of records that are sorted by key, at one revision."""
     inventory = Inventory(revision)
-    placements: dict[str, int] = {}
+    placements: dict[str, Counter[int]] = {}
     damaged: dict[int, UnreadableRecord] = {}  # VNI -> its first damaged record by key
     for kv in _vpcs_first(kvs):
         root, _, rest = kv.key.partition("/")
@@ -153,12 +155,19 @@ def decoded(kvs: Sequence[KeyValue], revision: int) -> Inventory:
             inventory.unreadable += contradictions
             damaged[vni] = contradictions[0]
     _isolate(inventory, damaged)
+    _complete_hosts(inventory, placements)
+    return inventory
+
+
+def _complete_hosts(inventory: Inventory, placements: Mapping[str, Counter[int]]) -> None:
     for name, state in inventory.hosts.items():
-        state.placements = placements.get(name, 0)
+        state.in_vpcs = placements.get(name, Counter())
+        state.placements = state.in_vpcs.total()
+        state.seen = name in inventory.agents
+        state.accepts = found.mod_revision if (found := inventory.raw.get(keys.accepts(name))) is not None else 0
         state.deleting = keys.host_drain(name) in inventory.raw
         state.drained = keys.host_drained(name) in inventory.raw
         state.live = keys.host_live(name) in inventory.raw
-    return inventory
 
 
 def _vpcs_first(kvs: Sequence[KeyValue]) -> Iterator[KeyValue]:
@@ -215,10 +224,10 @@ def _take_mapping(inventory: Inventory, kv: KeyValue, vni: int, name: str) -> No
         table[name] = stored(kv, of)
 
 
-def _take_host(inventory: Inventory, placements: dict[str, int], kv: KeyValue, name: str, kind: str) -> None:
+def _take_host(inventory: Inventory, placements: dict[str, Counter[int]], kv: KeyValue, name: str, kind: str) -> None:
     if kind.startswith("placement/"):
         check_sound(kv.key, kv.value)
-        placements[name] = placements.get(name, 0) + 1
+        placements.setdefault(name, Counter())[vni_of_placement(kind.removeprefix("placement/"))] += 1
     elif kind == "spec":
         inventory.hosts[name] = HostState(host=decode(kv, Host), mod_revision=kv.mod_revision)
     else:

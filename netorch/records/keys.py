@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 from urllib.parse import quote
+from zlib import crc32
 
 PUBLIC: Final = "eip/"  # prefix of public addresses among a VPC's mappings
 REACH: Final = "reach/"  # prefix of the records of prefixes that edges reach
@@ -197,6 +198,11 @@ def host_live(name: str) -> str:
     return f"host/{name}/live"
 
 
+def host_rival(name: str) -> str:
+    """Return the key that an agent keeps with a lease while an agent on another machine holds the host's live key."""
+    return f"hoststat/{name}/rival"
+
+
 def host_drained(name: str) -> str:
     """Return the key that exists while an edge is drained. The edge's agent watches it."""
     return f"host/{name}/drained"
@@ -274,7 +280,12 @@ def name(owner: str, kind: str, text: str) -> str:
 
 def named(kind: str, text: str, owner: str = "", resource_id: str = "") -> str:
     """Return the index key of a resource's name, or the prefix of all resources with that name."""
-    return f"named/{kind}/{text}/{owner}/{resource_id}" if owner else f"named/{kind}/{text}/"
+    return f"{names_of(kind)}{text}/{owner}/{resource_id}" if owner else f"{names_of(kind)}{text}/"
+
+
+def names_of(kind: str) -> str:
+    """Return the prefix of the index of all names of a kind."""
+    return f"named/{kind}/"
 
 
 def pool_prefix() -> str:
@@ -350,6 +361,26 @@ def vtep(underlay: str) -> str:
 def host_drain(name: str) -> str:
     """Return the key that exists while a host is deleted or changed. Transactions that place a resource compare its absence."""
     return f"alloc/drain/{name}"
+
+
+def accepting(digits: str = "") -> str:
+    """Return the prefix of the keys of hypervisors that accept new instances; `digits` are the first of a host's eight."""
+    return f"alloc/accepts/{digits}"
+
+
+def accepts(name: str) -> str:
+    """Return the key that exists while a hypervisor accepts new instances. Its digits scatter hosts, so that they are sampled."""
+    return f"{accepting(f'{crc32(name.encode()):08x}')}/{name}"
+
+
+def full(name: str) -> str:
+    """Return the key by which a hypervisor with a capacity is known to be full, in the same listing. It is only a hint."""
+    return f"{accepts(name)}/full"
+
+
+def closed(name: str) -> str:
+    """Return the key by which a hypervisor is known to be drained, in the same listing. It is only a hint."""
+    return f"{accepts(name)}/drained"
 
 
 def last_change() -> str:

@@ -42,6 +42,7 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     at: Callable[[str], str] | None = None  # Scope.OPERATOR: name -> key
     isolates: bool = True  # true: an unreadable record isolates its VPC, so hosts do not change the VPC; false: it is ignored
     unique_names: bool = True  # names are unique in the VPC
+    given: str = ""  # the name of the one that every VPC is made with; the index of names leaves it out
     prefixed: bool = False  # rules write its name after the prefix of its ids: sg-web
     borrows: Reference | None = (
         None  # (type, field): a record without a name uses the name of the record with the id in that field

@@ -20,10 +20,10 @@ from netorch.model.outside.gateway import EgressOnlyInternetGateway, InternetGat
 from netorch.model.outside.public import AddressPool, ElasticIp
 from netorch.model.outside.vpn import CustomerGateway, VirtualPrivateGateway, VpnConnection
 from netorch.model.routing.peering import PeeringConnection
-from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
+from netorch.model.security import DEFAULT_NAME, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.services.dhcp_options import DhcpOptionsSet
 from netorch.model.services.zones import PrivateZone, VpcZone
-from netorch.model.vpc import RouteTable, Subnet, Vpc
+from netorch.model.vpc import MAIN_ROUTE_TABLE, RouteTable, Subnet, Vpc
 from netorch.records import keys
 from netorch.records.kind import Kind, Scope
 from netorch.records.valid import direct_connect, endpoint_services, endpoints, members, outside, refers, services, vpn
@@ -83,6 +83,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidRouteTableID.NotFound",
         limit="RouteTableLimitExceeded",
         check=members.check_route_table,
+        given=MAIN_ROUTE_TABLE,
         refers=refers.of_table,
         goes_along=lambda table: table.main,
     ),
@@ -95,6 +96,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         limit="SecurityGroupLimitExceeded",
         duplicate="InvalidGroup.Duplicate",
         check=members.check_group,
+        given=DEFAULT_NAME,
         prefixed=True,
         refers=refers.of_group,
         goes_along=lambda group: group.is_default,
@@ -107,6 +109,7 @@ _ALL: Final[tuple[Kind[Any], ...]] = (
         not_found="InvalidNetworkAclID.NotFound",
         limit="NetworkAclLimitExceeded",
         check=members.check_acl,
+        given=DEFAULT_NAME,
         goes_along=lambda acl: acl.is_default,
     ),
     Kind(

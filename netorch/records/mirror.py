@@ -9,7 +9,8 @@ A copy may hold thousands of VPCs. An index of keys makes the cost of one change
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +22,8 @@ from netorch.records.codec import UNKNOWN_KIND, decode_value, parse_value
 from netorch.records.kinds import BY_PREFIX, BY_TYPE, mapped
 from netorch.records.read import Stored
 from netorch.records.vpc import VpcRecords
+
+T = TypeVar("T")
 
 
 class WatchedVpc(VpcRecords):
@@ -37,8 +40,8 @@ class WatchedVpc(VpcRecords):
 
     @property
     def is_isolated(self) -> bool:
-        """Return whether a newer version wrote one of the records, so that this version cannot interpret the others."""
-        return any(isinstance(error, NewerRecord) for error in self.decode_errors.values())
+        """Return whether the records cannot be interpreted: the VPC's own is missing, or a newer version wrote one of them."""
+        return not self.of(Vpc) or any(isinstance(error, NewerRecord) for error in self.decode_errors.values())
 
 
 class RecordChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,10 +60,18 @@ class Mirror:
     """The copy. Subclasses handle the changes."""
 
     def __init__(self) -> None:
-        self.raw: dict[str, tuple[int, bytes]] = {}  # key -> (mod_revision, value)
         self.vpcs: dict[int, WatchedVpc] = {}
         self.changes = 0  # number of changes of `raw`
-        self._keys_of: dict[str, set[str]] = {}  # first two parts of a key -> known keys
+        self._raw: dict[str, dict[str, tuple[int, bytes]]] = {}  # first two parts of a key -> key -> (mod_revision, value)
+
+    @property
+    def raw(self) -> dict[str, tuple[int, bytes]]:
+        """Return all records as (mod_revision, value) by key. Cost: O(records)."""
+        return {key: known for family in self._raw.values() for key, known in family.items()}
+
+    def has(self, key: str) -> bool:
+        """Return whether a key has a record."""
+        return key in self._raw.get(_family(key), ())
 
     def changed(self, change: RecordChange) -> None:
         """Handle the change of a VPC's record."""
@@ -72,18 +83,18 @@ class Mirror:
 
     def put(self, key: str, value: bytes, revision: int) -> None:
         """Store a record, unless a version of the same or a later revision is known."""
-        known = self.raw.get(key)
+        family = self._raw.setdefault(_family(key), {})
+        known = family.get(key)
         if known is not None and revision <= known[0]:
             return
-        self.raw[key] = (revision, value)
+        family[key] = (revision, value)
         self.changes += 1
-        self._keys_of.setdefault(_family(key), set()).add(key)
         if known is None or known[1] != value:
             self._set(key, value, revision)
 
     def drop(self, key: str, revision: int) -> None:
         """Remove a record that was deleted at `revision`."""
-        known = self.raw.get(key)
+        known = self._raw.get(_family(key), {}).get(key)
         if known is not None and known[0] < revision:
             self.forget(key)
             self._set(key, None, revision)
@@ -91,20 +102,23 @@ class Mirror:
     def replace(self, prefixes: Iterable[str], listed: dict[str, tuple[int, bytes]], revision: int) -> None:
         """Make the records below `prefixes` equal to a listing at `revision`."""
         for prefix in prefixes:
-            known = self._keys_of.get(_family(prefix), ())
+            known = self._raw.get(_family(prefix), ())
             for key in [key for key in known if key.startswith(prefix) and key not in listed]:
                 self.drop(key, revision)
         for key, (modified, value) in listed.items():
             self.put(key, value, modified)
 
+    def revisions(self, prefix: str) -> dict[str, int]:
+        """Return the revision of each known key below a prefix."""
+        return {key: known[0] for key, known in self._raw.get(_family(prefix), {}).items() if key.startswith(prefix)}
+
     def forget(self, key: str) -> None:
         """Remove a raw record, without a call of the subclass."""
-        del self.raw[key]
+        family = self._raw[_family(key)]
+        del family[key]
         self.changes += 1
-        family = self._keys_of[_family(key)]
-        family.discard(key)
         if not family:
-            del self._keys_of[_family(key)]
+            del self._raw[_family(key)]
 
     def forget_vpc(self, vni: int) -> WatchedVpc | None:
         """Remove a VPC that is no longer watched. Return its known records."""
@@ -115,11 +129,11 @@ class Mirror:
 
     def below(self, family: str) -> tuple[str, ...]:
         """Return the known keys of a family, the first two parts of a key."""
-        return tuple(self._keys_of.get(family, ()))
+        return tuple(self._raw.get(family, ()))
 
     def families(self, root: str) -> list[str]:
         """Return the families of the known keys below a root."""
-        return [family for family in self._keys_of if family.startswith(f"{root}/")]
+        return [family for family in self._raw if family.startswith(f"{root}/")]
 
     def _set(self, key: str, value: bytes | None, revision: int) -> None:
         root, _, rest = key.partition("/")
@@ -135,6 +149,7 @@ class Mirror:
 
     def _decode(self, key: str, vni: int, of: type | None, name: str, value: bytes | None, revision: int) -> None:
         records = self.vpcs.get(vni) or self.vpcs.setdefault(vni, WatchedVpc(vni))
+        vni = records.vni  # the same object for all records
         was_unreadable = records.decode_errors.pop(key, None) is not None
         record = None
         try:
@@ -152,6 +167,8 @@ class Mirror:
             if of is Vpc:
                 table.clear()
             if record is not None:
+                if of is Mapping:
+                    _share(record, records.vni, name)
                 table[name or record.id] = Stored(record, revision)
         self.changed(RecordChange(vni=vni, of=of, name=name, before=before, after=record, was_unreadable=was_unreadable))
 
@@ -172,7 +189,23 @@ def _record(key: str, of: type | None, value: bytes | None) -> Any:  # noqa: ANN
     return parse_value(key, value, of) if of is Mapping else decode_value(key, value, of)
 
 
+def _share(mapping: Mapping, vni: int, address: str) -> None:
+    """Let a mapping that was just decoded use equal values that are there already: mappings are the most numerous records."""
+    if (mapping.vni, mapping.address) == (vni, address):  # else the compiler refuses it
+        msgspec.structs.force_setattr(mapping, "vni", vni)
+        msgspec.structs.force_setattr(mapping, "address", address)
+    for field in ("host", "vtep", "groups"):
+        msgspec.structs.force_setattr(mapping, field, _first(getattr(mapping, field)))
+
+
+@lru_cache(maxsize=1 << 14)
+def _first(value: T) -> T:
+    """Return the first of equal values, while it is one of those used last."""
+    return value
+
+
 def _family(key: str) -> str:
-    """Return the family of a key or a prefix: its first two parts, e.g. vpc/001388."""
+    """Return the family of a key or a prefix: its first two parts, e.g. vpc/001388, or pool/ if there is no third one."""
     root, _, rest = key.partition("/")
-    return f"{root}/{rest.partition('/')[0]}"
+    second, slash, _ = rest.partition("/")
+    return f"{root}/{second}" if slash else f"{root}/"

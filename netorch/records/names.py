@@ -1,6 +1,7 @@
 """The index of names: it finds the VPCs of a name with a few keys, whatever the size of the store.
 
-A resource that two VPCs share may have a different, changeable name in each. Look it up within one VPC, or by id.
+The index leaves out names that every VPC has, such as that of its default group. They are looked up in all VPCs of the owner. A
+resource that two VPCs share may have a different, changeable name in each. Look it up within one VPC, or by id.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from netorch.records.caller import Caller
 from netorch.records.kind import Kind, Scope
 from netorch.records.kinds import BY_PREFIX, BY_TYPE
 from netorch.records.read import get
+from netorch.store.alloc import holder_of
 from netorch.store.base import Store
 
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ def key_of(owner: str, record: Any) -> str:  # noqa: ANN401 - a VPC or any resou
     """Return the index key of a resource's name; empty if the resource has none or is shared."""
     kind = BY_TYPE[type(record)]
     return keys.named(kind.prefix, record.name, owner, record.id) if record.name and kind.shared_with is None else ""
+
+
+def is_indexed(record: Any) -> bool:  # noqa: ANN401 - a VPC or any resource of a VPC
+    """Return whether the index has the names of such resources. Older versions indexed all names."""
+    return bool(record.name != BY_TYPE[type(record)].given)
 
 
 def names_of_owned(record: Any) -> list[str]:  # noqa: ANN401 - any resource of an owner outside VPCs
@@ -63,12 +70,14 @@ def vnis_of(store: Store, caller: Caller, kind: str, text: str) -> set[int]:
     elif scope:
         scope, kind, name = scope[:-1], "vpc", scope[-1]
     name = bare_name(kind, name)
-    if len(scope) > 1 or not name:
-        return set()
     owner = scope[0] if scope else "" if caller.operator else caller.owner
+    if len(scope) > 1 or not name or (owner and not caller.sees(owner)):
+        return set()
+    if name == BY_PREFIX[kind].given:
+        return set(_vpcs_of(store, owner))
     borrows = BY_PREFIX[kind].borrows
     kinds = (kind, BY_TYPE[borrows[0]].prefix) if borrows is not None else (kind,)
-    return {vni for each in kinds for vni in _named(store, each, name, owner)} if not owner or caller.sees(owner) else set()
+    return {vni for each in kinds for vni in _named(store, each, name, owner)}
 
 
 def _sharing(store: Store, kind: Kind[Any], resource_id: str) -> Iterator[int]:
@@ -77,6 +86,15 @@ def _sharing(store: Store, kind: Kind[Any], resource_id: str) -> Iterator[int]:
         with suppress(UnreadableRecord):  # its VPC is isolated
             shared = get(store, keys.resource(resource_id), kind.type)
             yield from [kind.shared_with(shared.record)] if shared is not None else []
+
+
+def _vpcs_of(store: Store, owner: str) -> Iterator[int]:
+    """Yield the VNIs of an owner's VPCs; without an owner, of all VPCs."""
+    if owner:
+        found = [holder_of(kv) for kv in store.list(keys.name(owner, "vpc", "")).kvs]
+    else:
+        found = [kv.key.rpartition("/")[2] for kv in store.list(keys.names_of("vpc")).kvs]
+    return (vni_of(vpc_id) for vpc_id in found if is_id(vpc_id, "vpc"))
 
 
 def _named(store: Store, kind: str, name: str, owner: str) -> Iterator[int]:
@@ -89,12 +107,17 @@ def _named(store: Store, kind: str, name: str, owner: str) -> Iterator[int]:
 def wrong_names(inventory: Inventory) -> Iterator[UnreadableRecord]:
     """Yield index keys that are missing or that refer to missing resources, as far as the VPCs are readable."""
     wanted: dict[str, str] = {}
+    older: set[str] = set()
     rests = [found.rest for found in inventory.isolated.values() if found.rest is not None]
     for records in (*inventory.vpcs.values(), *rests):
         owner = records.vpc.record.owner
         for kind in BY_TYPE.values():
             if kind.scope is Scope.VPC:
-                wanted.update({key_of(owner, record): record.id for record in records.each(kind.type)})
+                for record in records.each(kind.type):
+                    if is_indexed(record):
+                        wanted[key_of(owner, record)] = record.id
+                    else:
+                        older.add(key_of(owner, record))
     wanted.pop("", None)
     owned: list[ElasticIp | CustomerGateway | DhcpOptionsSet | PrivateZone] = []
     owned += [stored.record for stored in inventory.elastic_ips.values()]
@@ -106,7 +129,7 @@ def wrong_names(inventory: Inventory) -> Iterator[UnreadableRecord]:
     known = {key for key in inventory.raw if key.startswith("named/")}
     for key in sorted(wanted.keys() - known):
         yield UnreadableRecord(key, f"is missing, so that {wanted[key]} is not found by its name")
-    for key in sorted(known - wanted.keys()):
+    for key in sorted(known - wanted.keys() - older):
         resource_id = key.rpartition("/")[2]
         if not is_id(resource_id) or (vni_of(resource_id) not in inventory.isolated and resource_id not in damaged):
             yield UnreadableRecord(key, f"names {resource_id}, which is not there")

@@ -58,6 +58,7 @@ def _beside(kvs: Iterable[KeyValue]) -> set[str]:
                 mapping = decode(kv, mapped(kv.key.split("/", 2)[2]))
                 for host in hosts_of(mapping):
                     wanted |= {keys.host_spec(host), keys.host_live(host), keys.host_drain(host), keys.host_mtu(host)}
+                    wanted.add(keys.agent_status(host))
                     wanted.add(keys.vpc_status(host, mapping.vni))
                     if isinstance(mapping, Mapping):
                         wanted.add(keys.eni_status(host, mapping.eni))

@@ -66,22 +66,24 @@ def _wrong_mappings(
     for mapping in records.each(PublicMapping):
         key = keys.public_mapping(mapping.vni, mapping.address)
         if len(mappings[mapping.address]) > 1:
-            yield UnreadableRecord(key, "is used twice: the address stands for several")
+            yield UnreadableRecord(key, "is used twice: the address maps to several private addresses")
         if (other := seen.setdefault((mapping.eni, mapping.private_address), mapping.address)) != mapping.address:
-            yield UnreadableRecord(key, f"stands for {mapping.private_address} of {mapping.eni}, as {other} does")
+            yield UnreadableRecord(key, f"maps to {mapping.private_address} of {mapping.eni}, as {other} does")
         if mapping.eni in interfaces and mapping.private_address not in interfaces[mapping.eni].record.addresses:
-            yield UnreadableRecord(key, f"stands for {mapping.private_address}, which {mapping.eni} has not")
+            yield UnreadableRecord(key, f"maps to {mapping.private_address}, which {mapping.eni} does not have")
         if _holder(inventory, mapping.address) != (mapping.allocation or mapping.association):
             yield UnreadableRecord(key, f"is not held by {mapping.allocation or mapping.association}")
         if mapping.allocation:
             elastic = inventory.elastic_ips.get(mapping.allocation)
             if elastic is None or (elastic.record.vni, elastic.record.address) != (mapping.vni, mapping.address):
-                yield UnreadableRecord(key, f"names {mapping.allocation}, which does not say so")
+                yield UnreadableRecord(key, f"names {mapping.allocation}, which does not name it")
             elif elastic.record.owner != owner:
-                yield UnreadableRecord(key, f"is {elastic.record.owner}'s, and the VPC is {owner}'s")
+                yield UnreadableRecord(key, f"belongs to {elastic.record.owner}, and the VPC to {owner}")
         pool = inventory.pools.get(mapping.pool)
         if pool is not None and (pair := pair or pool.record.pair) != pool.record.pair:
-            yield UnreadableRecord(key, f"arrives at pair {pool.record.pair}, and the VPC's gateway or others at pair {pair}")
+            yield UnreadableRecord(
+                key, f"is routed to pair {pool.record.pair}, and the VPC's gateway or other addresses to pair {pair}"
+            )
 
 
 def _wrong_ranges(inventory: Inventory, records: VpcRecords) -> Iterator[UnreadableRecord]:
@@ -92,10 +94,10 @@ def _wrong_ranges(inventory: Inventory, records: VpcRecords) -> Iterator[Unreada
         if _holder(inventory, address) != vpc.id:
             yield UnreadableRecord(key, f"does not hold {cidr}")
         if pool is None or not _has(pool.record, address):
-            yield UnreadableRecord(key, f"says that {cidr} is of pool {name}, which it is not")
+            yield UnreadableRecord(key, f"says that {cidr} is in pool {name}, but it is not")
         elif (pair := pair or pool.record.pair) != pool.record.pair:
             yield UnreadableRecord(
-                key, f"has {cidr}, which arrives at pair {pool.record.pair}, and its gateway or others are at pair {pair}"
+                key, f"has {cidr}, which is routed to pair {pool.record.pair}, and its gateway or other addresses to pair {pair}"
             )
 
 
@@ -111,10 +113,10 @@ def _wrong_elastic_ips(inventory: Inventory, mappings: dict[str, list[PublicMapp
         if _holder(inventory, elastic.address) != elastic.id:
             yield UnreadableRecord(key, f"does not hold {elastic.address}")
         if not _is_of(inventory, elastic):
-            yield UnreadableRecord(key, f"says that {elastic.address} is of pool {elastic.pool}, which it is not")
+            yield UnreadableRecord(key, f"says that {elastic.address} is in pool {elastic.pool}, but it is not")
         stands = any(found.allocation == elastic.id for found in mappings.get(elastic.address, ()))
         if elastic.vni and elastic.vni not in inventory.isolated and not stands:
-            yield UnreadableRecord(key, f"stands for nothing in the VPC with VNI {elastic.vni}, and says that it does")
+            yield UnreadableRecord(key, f"claims an association in the VPC with VNI {elastic.vni}, which does not exist")
 
 
 def _is_of(inventory: Inventory, elastic: ElasticIp) -> bool:
@@ -135,15 +137,15 @@ def _wrong_claims(inventory: Inventory, mappings: dict[str, list[PublicMapping]]
         if is_id(holder, "eipalloc"):
             elastic = inventory.elastic_ips.get(holder)
             if elastic is None or elastic.record.address != address:
-                yield UnreadableRecord(key, f"has leaked: {holder} holds it, and is not there or has another address")
+                yield UnreadableRecord(key, f"has leaked: {holder} holds it, but does not exist or has another address")
         elif is_id(holder, "eipassoc"):
             known = vni_of(holder) in inventory.isolated or any(m.association == holder for m in mappings.get(address, ()))
             if not known:
-                yield UnreadableRecord(key, f"has leaked: {holder} holds it, and stands for nothing")
+                yield UnreadableRecord(key, f"has leaked: {holder} holds it, but is not associated")
         elif is_id(holder, "vpc"):
             yield from _leaked_range(inventory, key, address, holder)
         else:
-            yield UnreadableRecord(key, f"is held by {holder}, which is no elastic IP, no association and no VPC")
+            yield UnreadableRecord(key, f"is held by {holder}, which is not an elastic IP, an association or a VPC")
 
 
 def _leaked_range(inventory: Inventory, key: str, address: str, holder: str) -> Iterator[UnreadableRecord]:
@@ -151,7 +153,7 @@ def _leaked_range(inventory: Inventory, key: str, address: str, holder: str) -> 
     records = inventory.vpcs.get(vni_of(holder))
     ranges = records.vpc.record.ipv6_pools if records is not None and records.vpc.record.id == holder else {}
     if vni_of(holder) not in inventory.isolated and not any(cidr.partition("/")[0] == address for cidr in ranges):
-        yield UnreadableRecord(key, f"has leaked: {holder} holds it, and has no such range")
+        yield UnreadableRecord(key, f"has leaked: {holder} holds it, but has no such range")
 
 
 def _holder(inventory: Inventory, address: str) -> str:

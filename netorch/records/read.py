@@ -23,7 +23,7 @@ from netorch.store.base import KeyValue, Store
 T = TypeVar("T")
 
 
-class Stored(msgspec.Struct, Generic[T], frozen=True):
+class Stored(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """A record with its revision."""
 
     record: T

@@ -60,9 +60,9 @@ class Control:
                 while await self._answer_next(connection):
                     pass
             except OSError as error:
-                log.debug("the driver has gone: %s", error)
+                log.debug("the driver closed the connection: %s", error)
             except Malformed:
-                log.exception("the driver cannot be understood")
+                log.exception("the driver sent an invalid message")
 
     async def _answer_next(self, connection: socket.socket) -> bool:
         """Answer the next request. Return False if the driver has closed the connection."""
@@ -71,7 +71,7 @@ class Control:
             return False
         request = decode(raw)
         if not isinstance(request, Request):
-            raise Malformed(f"a {type(request).__name__} is no request")
+            raise Malformed(f"a {type(request).__name__} is not a request")
         async with self._turn:
             await _send(connection, await self._answer(connection, request, sockets))
         return True

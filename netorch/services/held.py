@@ -33,7 +33,7 @@ class Objects:
         """
         handler = self._handler_of.get(obj.kind)
         if handler is None:
-            raise RefusedObject(f"no handler serves objects of the kind {obj.kind}")
+            raise RefusedObject(f"no handler serves objects of kind {obj.kind}")
         if len(sockets) != len(obj.sockets):
             raise RefusedObject(f"{obj.text()} has {len(obj.sockets)} sockets, and came with {len(sockets)}")
         self._held.pop(obj.key, None)

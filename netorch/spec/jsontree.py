@@ -32,7 +32,7 @@ def read_json(text: str) -> tuple[Node | None, list[Problem]]:
         return _node(json.loads(text, object_pairs_hook=_object, parse_constant=_constant)), []
     except json.JSONDecodeError as error:
         what = f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}"
-        return None, [Problem(path="$", what=what, fix="correct this line, or what stands before it", line=error.lineno)]
+        return None, [Problem(path="$", what=what, fix="correct this line, or the one before it", line=error.lineno)]
     except RecursionError:
         return None, [Problem(path="$", what="the nesting is too deep", fix="a cloud needs 7 levels")]
     except ValueError as error:
@@ -40,7 +40,7 @@ def read_json(text: str) -> tuple[Node | None, list[Problem]]:
 
 
 def _constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _object(pairs: list[tuple[str, object]]) -> Node:

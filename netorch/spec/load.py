@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -59,6 +60,26 @@ def load_cloud(path: str | Path, text: str | None = None, *, hosts: Mapping[str,
     return _thorough(source, text, is_json, hosts) if cloud is None else cloud
 
 
+def places_in(source: str) -> Callable[[str], str]:
+    """Return a function that shows the place of a field of a valid file: `vpc.yaml:12: $.vpcs[0].name`, or without the line.
+
+    The line is unknown for JSON and for standard input. The first call reads the file again: only errors need the lines.
+    """
+    lines = cache(partial(_lines, source))
+    return lambda path: f"{source}:{line}: {path}" if (line := lines().get(path, 0)) else f"{source}: {path}"
+
+
+def _lines(source: str) -> dict[str, int]:
+    """Return the lines of all fields of a file by path; none if the file cannot be read again."""
+    if source == STDIN or source.lower().endswith(".json"):
+        return {}
+    try:
+        node, _ = yamltree.read_yaml(_decode(source, _read(source)))
+    except SpecError:
+        return {}
+    return {path_of(where): found.line for where, found in walk(node)} if node is not None else {}
+
+
 def read_file(source: str) -> bytes:
     """Return at most MAX_BYTES + 1 bytes of a file. `-` is standard input. Raises SpecError."""
     try:
@@ -81,7 +102,7 @@ def _encode(source: str, text: str) -> bytes:
         return text.removeprefix("\ufeff").encode()
     except UnicodeEncodeError as error:
         line = text.count("\n", 0, error.start) + 1
-        raise _failure(source, "half of a surrogate pair stands here", "remove it", line) from error
+        raise _failure(source, "half of a surrogate pair is here", "remove it", line) from error
 
 
 def _decode(source: str, data: bytes) -> str:
@@ -94,7 +115,7 @@ def _decode(source: str, data: bytes) -> str:
         found = _CONTROL.search(text)
         assert found
         line = text.count("\n", 0, found.start()) + 1
-        raise _failure(source, f"the control character 0x{ord(found[0]):02x} stands here", "remove it", line)
+        raise _failure(source, f"the control character 0x{ord(found[0]):02x} is in the text", "remove it", line)
     return text
 
 

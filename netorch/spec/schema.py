@@ -18,6 +18,7 @@ from netorch.model.security import ACL_NUMBER_LAST
 from netorch.spec.schema_words import (
     ADDRESS,
     ADDRESS6,
+    CAPACITY,
     CIDR,
     DESCRIPTION,
     FIELD,
@@ -47,37 +48,36 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
     cloud.HostDecl: {
         "name": {"description": "The host's name.", "pattern": rules.HOST_NAME_PATTERN},
         "underlay": {"description": "The IPv4 address that other hosts send VXLAN packets to: the VTEP.", **ADDRESS},
-        "role": {"description": "What the host is for: carrying instances, or leading out of the cloud."},
+        "role": {"description": "The host's role: a hypervisor runs instances, an edge leads out of the cloud."},
         "pair": {
-            "description": "The pair of edges, two at most, that carry the same gateways; with an uplink.",
+            "description": "The edge's pair: two edges at most, which carry the same gateways; needs an uplink.",
             **NAME,
         },
-        "uplink": {"description": "How an edge reaches the outside; with a pair."},
+        "uplink": {"description": "How this edge reaches the outside; needs a pair."},
+        "capacity": {"description": "How many interfaces a hypervisor may carry; 0: any number.", **CAPACITY},
         "tags": TAGS,
     },
     Uplink: {
-        "device": {
-            "description": "The network device of the host that is connected to the border router; the edge takes it for itself."
-        },
+        "device": {"description": "The host's network device towards the border router; the edge takes it over."},
         "address": {
-            "description": "The edge's own address there, with the length of the network.",
+            "description": "The edge's address on the uplink, with the prefix length.",
             "pattern": f"^{IPV4}/[0-9]{{1,2}}$",
             "examples": ["198.51.100.21/24"],
         },
         "gateway": {"description": "The border router's address in that network.", **ADDRESS},
         "ipv6_address": {
-            "description": "The edge's own IPv6 address there, with the length of the network.",
+            "description": "The edge's IPv6 address on the uplink, with the prefix length.",
             "pattern": f"^({IPV6}/[0-9]{{1,3}})?$",
         },
         "ipv6_gateway": {"description": "The border router's IPv6 address.", "pattern": f"^({IPV6})?$"},
-        "asn": {"description": "The edge's AS number; without one it speaks no BGP.", "minimum": 0, "maximum": 0xFFFFFFFE},
-        "gateway_asn": {"description": "The border router's AS number, another one.", "minimum": 0, "maximum": 0xFFFFFFFE},
+        "asn": {"description": "The edge's AS number; 0: no BGP.", "minimum": 0, "maximum": 0xFFFFFFFE},
+        "gateway_asn": {"description": "The border router's AS number, not the edge's.", "minimum": 0, "maximum": 0xFFFFFFFE},
     },
     cloud.AddressPoolDecl: {
         "name": {"description": "The pool's name.", **NAME},
-        "pair": {"description": "The pair of edges at which its addresses arrive.", **NAME},
+        "pair": {"description": "The pair of edges to which its addresses are routed.", **NAME},
         "cidrs": {
-            "description": "Ranges that overlap nothing else: IPv4, all of whose addresses are given out; IPv6, /56 or larger.",
+            "description": "Ranges that overlap no others: IPv4, every address of which is allocated; IPv6, /56 or larger.",
             "items": {
                 "type": "string",
                 "pattern": f"^({IPV4}|{IPV6})/[0-9]{{1,3}}$",
@@ -88,22 +88,22 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "tags": TAGS,
     },
     cloud.HostedVlanDecl: {
-        "owner": {"description": "Who may have a virtual interface there.", **NAME},
+        "owner": {"description": "The owner who may have a virtual interface on this VLAN.", **NAME},
         "vlan": {"description": "The VLAN.", **VLAN},
-        "outer_vlan": {"description": "The service tag around it (802.1ad); 0: none.", "minimum": 0, "maximum": VLAN_LAST},
+        "outer_vlan": {"description": "The outer tag (802.1ad service tag); 0: none.", "minimum": 0, "maximum": VLAN_LAST},
     },
     cloud.ConnectionDecl: {
         "name": {"description": "The connection's name.", **NAME},
         "host": {"description": "The edge that has the port.", "pattern": rules.HOST_NAME_PATTERN},
-        "device": {"description": "The network device of that edge, which takes it for itself.", "minLength": 1, "maxLength": 15},
-        "owner": {"description": "Who may use all VLANs that are not hosted; nobody when left out.", **NAME},
+        "device": {"description": "The port's network device; the edge takes it over.", "minLength": 1, "maxLength": 15},
+        "owner": {"description": "The owner who may use every VLAN that is not hosted; nobody when left out.", **NAME},
         "hosted": {"description": "VLANs that owners may have virtual interfaces on, one owner each."},
         "tags": TAGS,
     },
     cloud.ElasticIpDecl: {
         "name": {"description": "Its name, unique for its owner; instances and NAT gateways name it.", **NAME},
-        "owner": {"description": "Whose it is.", **NAME},
-        "pool": {"description": "The address pool it is of; when left out, any one that fits the VPC that uses it.", **NAME},
+        "owner": {"description": "Its owner.", **NAME},
+        "pool": {"description": "The address pool; when left out, any pool that suits the VPC.", **NAME},
         "address": {"description": "The public address; any free one when left out.", **ADDRESS},
         "tags": TAGS,
     },
@@ -112,10 +112,10 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "tags": TAGS,
     },
     cloud.NatGatewayDecl: {
-        "name": {"description": "Its name, unique in the VPC; routes write nat- and this.", **NAME},
-        "subnet": {"description": "The name of its subnet, by whose route table its packets go.", **NAME},
+        "name": {"description": "Its name, unique in the VPC; routes refer to it as nat-NAME.", **NAME},
+        "subnet": {"description": "The name of its subnet, whose route table its packets follow.", **NAME},
         "elastic_ips": {
-            "description": "The names of the owner's elastic IPs in whose names it sends; the first one is the primary one.",
+            "description": "The names of the owner's elastic IPs that it uses as source addresses; the first is the primary.",
             "items": {"type": "string", **NAME},
             "maxItems": MAX_PUBLIC,
         },
@@ -128,28 +128,26 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
     },
     cloud.VpnGatewayDecl: {
         "name": {"description": "Its name; it never changes.", **NAME},
-        "asn": {"description": "A private AS number, with which it speaks BGP; it never changes."},
+        "asn": {"description": "Its AS number for BGP, from the private range; it never changes."},
         "tags": TAGS,
     },
     cloud.VirtualInterfaceDecl: {
         "name": {"description": "Its name, unique in the VPC.", **NAME},
-        "connection": {"description": "The name of the connection that it is on.", **NAME},
-        "vlan": {"description": "Its VLAN there, which the VPC's owner may use.", **VLAN},
-        "outer_vlan": {"description": "The service tag around it (802.1ad); 0: none.", "minimum": 0, "maximum": VLAN_LAST},
+        "connection": {"description": "The name of its connection.", **NAME},
+        "vlan": {"description": "Its VLAN on the connection; the VPC's owner must be allowed to use it.", **VLAN},
+        "outer_vlan": {"description": "The outer tag (802.1ad service tag); 0: none.", "minimum": 0, "maximum": VLAN_LAST},
         "mtu": {"description": "In bytes.", "enum": list(MTUS)},
         "asn": {"description": "The AS number of the customer's router; 0: no BGP.", "minimum": 0, "maximum": 0xFFFFFFFE},
         "address": {
-            "description": "The edge's address, with the length of the /30 or /31; drawn when left out.",
+            "description": "The edge's address, with the prefix length, /30 or /31; allocated when left out.",
             "pattern": f"^({IPV4}/3[01])?$",
             "examples": ["169.254.100.1/30"],
         },
-        "peer": {"description": "The address of the customer's router; the other end when left out.", **ADDRESS},
-        "key_file": {
-            "description": "A file with the key that BGP is signed with (TCP MD5). It is read when the key is set first."
-        },
-        "bfd": {"description": "Whether BFD finds out that the router has failed."},
+        "peer": {"description": "The address of the customer's router; the other end of the link when left out.", **ADDRESS},
+        "key_file": {"description": "A file with the BGP key (TCP MD5). It is read when the key is first set."},
+        "bfd": {"description": "Whether BFD detects a failed router."},
         "routes": {
-            "description": "What the customer has, without BGP. Direct Connect itself has no static routes.",
+            "description": "Static routes to the customer's networks, instead of BGP. AWS Direct Connect has none.",
             "items": {"type": "string", "pattern": f"^{IPV4}/[0-9]{{1,2}}$", "examples": ["192.168.0.0/16"]},
             "maxItems": MAX_ROUTES,
         },
@@ -157,59 +155,59 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
     },
     cloud.CustomerGatewayDecl: {
         "name": {"description": "Its name, unique for its owner; VPN connections name it.", **NAME},
-        "owner": {"description": "Whose it is.", **NAME},
+        "owner": {"description": "Its owner.", **NAME},
         "asn": {"description": "Its AS number, for BGP."},
-        "address": {"description": "Its public IPv4 address, or that of the NAT that it is behind.", **ADDRESS},
-        "identity": {"description": "What it calls itself in IKE; its address when left out."},
+        "address": {"description": "Its public IPv4 address, or that of the NAT in front of it.", **ADDRESS},
+        "identity": {"description": "Its IKE identity; its address when left out."},
         "tags": TAGS,
     },
     cloud.TunnelDecl: {
         "inside_cidr": INSIDE,
-        "psk_file": {"description": "A file with the pre-shared key of a new connection; one is made when left out."},
-        "options": {"description": "What is agreed on with the device; EC2's defaults when left out."},
+        "psk_file": {"description": "A file with the pre-shared key of a new connection; generated when left out."},
+        "options": {"description": "The tunnel's options; EC2's defaults when left out."},
     },
     TunnelOptions: OPTIONS,
     cloud.VpnConnectionDecl: {
         "name": {"description": "Its name, unique in the VPC.", **NAME},
         "customer_gateway": {"description": "The name of one of the owner's customer_gateways, or its id."},
-        "static_routes": {"description": "What is at the customer's; left out, BGP says it."},
-        "local_cidr": {"description": "Networks of the customer's side that may use the tunnels."},
-        "remote_cidr": {"description": "Networks of the VPC's side that may use the tunnels."},
+        "static_routes": {"description": "Static routes to the customer's networks; BGP when left out."},
+        "local_cidr": {"description": "Networks on the customer's side that may use the tunnels."},
+        "remote_cidr": {"description": "Networks on the VPC's side that may use the tunnels."},
         "tunnels": {"description": "Its two tunnels.", "maxItems": TUNNELS},
         "tags": TAGS,
     },
     cloud.PrefixListDecl: {
-        "name": {"description": "Its name, unique in the VPC; rules write pl- and this.", **NAME, "not": {"pattern": "^pl-"}},
+        "name": {"description": "Its name, unique in the VPC; rules write pl-NAME.", **NAME, "not": {"pattern": "^pl-"}},
         "cidrs": {"description": "CIDRs of one IP version.", "minItems": 1, "maxItems": rules.MAX_ENTRIES},
-        "max_entries": {"description": "As what it counts in the quotas of rules; the number of its CIDRs when left out."},
+        "max_entries": {"description": "Its size in rule quotas; the number of its CIDRs when left out."},
         "tags": TAGS,
     },
     cloud.IngressDecl: {
         "protocol": PROTOCOL | RULE_PROTOCOL,
-        "source": {"description": "A CIDR, sg- and a group's name, or pl- and a prefix list's.", **PEER},
+        "source": {"description": "A CIDR, sg-NAME for a security group, or pl-NAME for a prefix list.", **PEER},
         "ports": PORTS | RULE_PORTS,
         "description": DESCRIPTION,
     },
     cloud.EgressDecl: {
         "protocol": PROTOCOL | RULE_PROTOCOL,
-        "destination": {"description": "A CIDR, sg- and a group's name, or pl- and a prefix list's.", **PEER},
+        "destination": {"description": "A CIDR, sg-NAME for a security group, or pl-NAME for a prefix list.", **PEER},
         "ports": PORTS | RULE_PORTS,
         "description": DESCRIPTION,
     },
     cloud.SecurityGroupDecl: {
-        "name": {"description": "Its name, unique in the VPC; rules write sg- and this.", **NAME, "not": {"pattern": "^sg-"}},
+        "name": {"description": "Its name, unique in the VPC; rules refer to it as sg-NAME.", **NAME, "not": {"pattern": "^sg-"}},
         "description": DESCRIPTION,
-        "ingress": {"description": "What its members may be sent; nothing else is let in."},
-        "egress": {"description": "What its members may send; everything when left out, nothing when empty."},
+        "ingress": {"description": "Traffic that its members may receive; everything else is dropped."},
+        "egress": {"description": "Traffic that its members may send; everything when left out, nothing when empty."},
         "tags": TAGS,
     },
     cloud.AclEntryDecl: {
         "rule": {
-            "description": "Of the entries that match a packet the one with the lowest number decides.",
+            "description": "The entry's number. The matching entry with the lowest number decides.",
             "minimum": 1,
             "maximum": ACL_NUMBER_LAST,
         },
-        "action": {"description": "Whether what matches is allowed or denied."},
+        "action": {"description": "Whether matching packets are allowed or denied."},
         "protocol": PROTOCOL | RULE_PROTOCOL,
         "cidr": {
             "description": "The source for ingress, the destination for egress.",
@@ -219,15 +217,15 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
     },
     cloud.NetworkAclDecl: {
         "name": {"description": "The ACL's name, unique in the VPC.", **NAME},
-        "ingress": {"description": "What may enter its subnets; what no entry matches is denied."},
-        "egress": {"description": "What may leave its subnets; what no entry matches is denied."},
+        "ingress": {"description": "Traffic into its subnets; packets that match no entry are denied."},
+        "egress": {"description": "Traffic out of its subnets; packets that match no entry are denied."},
         "tags": TAGS,
     },
     cloud.FlowLogDecl: {
         "name": {"description": "The flow log's name, unique in the VPC.", **NAME},
         "traffic": {"description": "Which traffic it records."},
         "interval": {
-            "description": "Seconds of traffic that a line tells of.",
+            "description": "The aggregation interval in seconds.",
             "minimum": flow_log.INTERVAL_FIRST_S,
             "maximum": flow_log.INTERVAL_LAST_S,
         },
@@ -240,28 +238,28 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
     },
     cloud.RouteTableDecl: {
         "name": {"description": "The table's name, unique in the VPC.", **NAME},
-        "main": {"description": "Whether it is the VPC's main table. If none is, the one named main is."},
+        "main": {"description": "Whether it is the VPC's main table. If no table says so, the one named main is."},
         "routes": {
             "description": "Routes besides the local ones: DESTINATION via TARGET. The longest prefix decides.",
             "items": {"type": "string", "pattern": ROUTE, "examples": ["0.0.0.0/0 via eni fw-1", "10.9.0.0/16 via blackhole"]},
         },
-        "propagate": {"description": "Whether it has what the VPC's virtual private gateway reaches, too."},
+        "propagate": {"description": "Whether the VPC's virtual private gateway propagates its routes into the table."},
         "tags": TAGS,
     },
     cloud.PeeringDecl: {
-        "name": {"description": "What this VPC calls the connection, unique in the VPC; routes write pcx- and this.", **NAME},
+        "name": {"description": "The connection's name in this VPC, unique there; routes refer to it as pcx-NAME.", **NAME},
         "peer": {
             "description": "The other VPC: its name, owner/name, or its id.",
             "pattern": rf"{PART}(/{PART[1:]})?$",
             "examples": ["data", "globex/data"],
         },
         "map_own": {
-            "description": "RANGE=ALIAS: a range of this VPC, and what it is for the other one. Then both may have the same.",
+            "description": "RANGE=ALIAS: a range of this VPC, and its alias in the other VPC, which may then have the same.",
             "pattern": MAPPED_RANGE,
             "examples": ["10.0.0.0/16=100.66.0.0/16"],
         },
         "map_peer": {
-            "description": "RANGE=ALIAS: a range of the other VPC, and what it is for this one.",
+            "description": "RANGE=ALIAS: a range of the other VPC, and its alias in this VPC.",
             "pattern": MAPPED_RANGE,
             "examples": ["10.0.0.0/16=100.65.0.0/16"],
         },
@@ -271,7 +269,7 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "name": {"description": "The subnet's name, unique in the VPC.", **NAME},
         "cidr": {"description": "A /16 to /28 inside one of the VPC's cidrs. Five addresses of it are reserved.", **CIDR},
         "ipv6_cidr": {
-            "description": "A /64 inside one of the VPC's ipv6_cidrs; provided-N is number N of the provided one, 0 to 255.",
+            "description": "A /64 inside one of the VPC's ipv6_cidrs; provided-N is number N of the provided range, 0 to 255.",
             **cidr6(rules.IPV6_SUBNET_LENGTH, NUMBER_PATTERN),
             "examples": ["provided-0"],
         },
@@ -285,40 +283,40 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
         "name": {"description": "The instance's name, unique in the VPC.", **NAME},
         "subnet": {"description": "The name of its subnet; the VPC's only one when left out.", **NAME},
         "host": {
-            "description": "The name of the hypervisor; the least loaded one when left out.",
+            "description": "The name of the hypervisor; netorch chooses one when left out.",
             "pattern": rules.HOST_NAME_PATTERN,
         },
         "address": {"description": "Its private IPv4 address; the next free one when left out.", **ADDRESS},
         "ipv6_address": {
-            "description": "Its IPv6 address; the next free one of a subnet with IPv6 when left out. Where that has a provided "
+            "description": "Its IPv6 address; the next free one of a subnet with IPv6 when left out. In a provided "
             "range: its part within the /64, e.g. ::4.",
             **ADDRESS6,
         },
         "mac": {"description": "Its MAC address, unicast; a new one when left out.", "pattern": rules.MAC_PATTERN},
         "public_address": {
-            "description": "Whether it has an ephemeral public address. When left out, a new one has if its subnet says so."
+            "description": "Whether it has an ephemeral public address. When left out, the subnet decides for a new instance."
         },
-        "elastic_ip": {"description": "The name of one of the owner's elastic_ips, which is associated with it.", **NAME},
+        "elastic_ip": {"description": "The name of one of the owner's elastic_ips, to associate with it.", **NAME},
         "security_groups": {
             "description": "The names of its security groups; the default one when left out.",
             "items": {"type": "string", **NAME},
         },
         "source_dest_check": {
-            "description": "Whether it sends and receives packets of its own addresses only; false for e.g. a firewall or router."
+            "description": "Whether it only sends and receives packets of its own addresses; false e.g. for a firewall or router."
         },
-        "attachment": {"description": "A namespace that netorch makes, an existing one, or a tap device for a virtual machine."},
+        "attachment": {"description": "A new namespace, an existing one, or a tap device for a virtual machine."},
         "netns": {
-            "description": "With attachment existing, which is the operator's only: a name in /run/netns or an absolute path."
+            "description": "For attachment existing, which only the operator may use: a name in /run/netns or an absolute path."
         },
-        "user_data": {"description": "Text that the instance reads as its user data, e.g. for cloud-init. It never changes."},
-        "user_data_base64": {"description": "The same in base64, for what is no text."},
-        "metadata_options": {"description": "How it may ask for its metadata; EC2's defaults when left out."},
+        "user_data": {"description": "The instance's user data as text, e.g. for cloud-init. It never changes."},
+        "user_data_base64": {"description": "The user data in base64, for data that is not text."},
+        "metadata_options": {"description": "Options of its metadata service; EC2's defaults when left out."},
         "tags": TAGS,
         "flow_logs": {"description": "Flow logs of its own interface."},
     },
     cloud.VpcDecl: {
         "name": {"description": "The VPC's name, unique for its owner.", **NAME},
-        "owner": {"description": "Whose VPC it is.", **NAME},
+        "owner": {"description": "The VPC's owner.", **NAME},
         "cidrs": {
             "description": "One to five IPv4 ranges, /16 to /28.",
             "items": {"type": "string", **CIDR},
@@ -326,57 +324,57 @@ _FIELDS: Final[dict[type, dict[str, Schema]]] = {
             "maxItems": 5,
         },
         "ipv6_cidrs": {
-            "description": "Up to five IPv6 ranges, /56; provided: one out of an address pool, which leads to the internet.",
+            "description": "Up to five IPv6 ranges, /56; provided: one from an address pool, which the internet can reach.",
             "items": {"type": "string", **cidr6(rules.IPV6_VPC_LENGTH, PROVIDED)},
             "maxItems": 5,
             "examples": [[PROVIDED]],
         },
         "vni": {"description": "The requested VXLAN network identifier; a free one when left out."},
-        "enable_dns_support": {"description": "Whether names are answered in it, e.g. at 169.254.169.253."},
+        "enable_dns_support": {"description": "Whether its resolver answers, e.g. at 169.254.169.253."},
         "enable_dns_hostnames": {
-            "description": "Whether instances, zones and endpoints have names there; when left out, in the default VPC only."
+            "description": "Whether instances, zones and endpoints have DNS names in it; when left out, in the default VPC only."
         },
         "dhcp_options": {"description": "The name of one of the owner's dhcp_options, or its id; the default set when left out."},
         "tags": TAGS,
-        "internet_gateway": {"description": "Its way to the internet, and back; {} will do. Routes lead there: via igw."},
+        "internet_gateway": {"description": "Its access to and from the internet; {} suffices. Routes refer to it as igw."},
         "egress_only_internet_gateway": {
-            "description": "Its way to the internet for IPv6, and not back; {} will do. Routes lead there: via eigw."
+            "description": "Outbound-only IPv6 access to the internet; {} suffices. Routes refer to it as eigw."
         },
-        "vpn_gateway": {"description": "Its way to private networks elsewhere; {} will do. Routes lead there: via vgw."},
+        "vpn_gateway": {"description": "Connects the VPC to private networks elsewhere; {} suffices. Routes refer to it as vgw."},
         "vpn_connections": {"description": "VPN connections between its gateway and customer gateways."},
-        "prefix_lists": {"description": "CIDRs under a name, for the rules of security groups."},
+        "prefix_lists": {"description": "Named sets of CIDRs, for security group rules and routes."},
         "security_groups": {"description": "Stateful firewalls of instances; default, which every VPC has, may be among them."},
         "network_acls": {"description": "Stateless filters of subnets; default, which every VPC has, may be among them."},
         "route_tables": {"description": "Route tables; main, which every VPC has, may be among them."},
         "peerings": {
-            "description": "Peering connections with other VPCs. Packets cross where the routes of both VPCs lead there."
+            "description": "Peering connections with other VPCs. Packets cross when both VPCs have routes to the connection."
         },
         "flow_logs": {"description": "Flow logs of all interfaces in the VPC."},
         "subnets": {"description": "The VPC's subnets; they do not overlap."},
         "nat_gateways": {
-            "description": "Ways to the internet for instances without public addresses. Routes lead there: via nat-NAME."
+            "description": "Outbound-only internet access without public addresses. Routes refer to them as nat-NAME."
         },
-        "gateway_endpoints": {"description": "Ways to the operator's services, such as S3, without an internet gateway."},
-        "interface_endpoints": {"description": "Ways to services of other VPCs, at addresses in the VPC's own subnets."},
-        "endpoint_services": {"description": "What the VPC offers to interface endpoints of other VPCs."},
+        "gateway_endpoints": {"description": "Access to the operator's services, such as S3, without an internet gateway."},
+        "interface_endpoints": {"description": "Access to other VPCs' services at addresses in the VPC's own subnets."},
+        "endpoint_services": {"description": "Services that the VPC offers to other VPCs' interface endpoints."},
         "virtual_interfaces": {"description": "VLANs of connections that lead into the VPC; it needs a virtual private gateway."},
         "instances": {"description": "The instances in the VPC."},
     },
     cloud.Cloud: {
         "name": {
-            "description": "By which netorch knows what this file made, so that it may be moved; its path when left out.",
+            "description": "Identifies what this file created, so that the file may be moved; its path when left out.",
             **NAME,
         },
-        "hosts": {"description": "The machines; may be left out when they are known already."},
-        "address_pools": {"description": "Public addresses that arrive at edges; may be left out when they are known already."},
-        "connections": {"description": "Ports of edges for Direct Connect; may be left out when they are known already."},
-        "gateway_services": {"description": "Services that gateway endpoints lead to; may be left out when known already."},
-        "buckets": {"description": "Buckets of these services: whose they are, and their policies."},
-        "elastic_ips": {"description": "Public addresses that owners hold, whatever becomes of their VPCs."},
-        "customer_gateways": {"description": "Owners' own VPN devices."},
-        "dhcp_options": {"description": "What instances are told by DHCP besides their addresses."},
-        "private_zones": {"description": "Names that are answered in the VPCs that owners choose."},
-        "vpcs": {"description": "The VPCs with all that is in them."},
+        "hosts": {"description": "The machines; may be left out once they exist."},
+        "address_pools": {"description": "Public addresses that are routed to edges; may be left out once they exist."},
+        "connections": {"description": "Ports of edges for Direct Connect; may be left out once they exist."},
+        "gateway_services": {"description": "Services that gateway endpoints lead to; may be left out once they exist."},
+        "buckets": {"description": "Buckets of these services: their owners and policies."},
+        "elastic_ips": {"description": "Public addresses that owners hold independently of their VPCs."},
+        "customer_gateways": {"description": "Customers' VPN devices."},
+        "dhcp_options": {"description": "Options that instances get by DHCP, besides their addresses."},
+        "private_zones": {"description": "DNS zones that are visible in chosen VPCs only."},
+        "vpcs": {"description": "The VPCs and everything in them."},
         "instances": {"description": "Instances in the default VPC."},
     },
 }

@@ -20,6 +20,7 @@ ADDRESS: Final[Schema] = {"pattern": f"^{IPV4}$"}
 ADDRESS6: Final[Schema] = {"pattern": f"^{IPV6}$"}
 CIDR: Final[Schema] = {"pattern": f"^{IPV4}/(1[6-9]|2[0-8])$", "examples": ["10.0.0.0/16"]}
 MAPPED_RANGE: Final = f"^{IPV4}/[0-9]{{1,2}}={IPV4}/[0-9]{{1,2}}$"
+CAPACITY: Final[Schema] = {"minimum": 0, "maximum": rules.MAX_CAPACITY}
 VLAN: Final[Schema] = {"minimum": 1, "maximum": VLAN_LAST}
 PROTOCOL: Final[Schema] = {"description": "tcp, udp, icmp, icmpv6, all, or a number from 0 to 255."}
 PORTS: Final[Schema] = {
@@ -43,7 +44,7 @@ PEER: Final[Schema] = {
 }
 TARGET: Final = "|".join(sorted(kind.value for kind in TargetKind))
 ROUTE: Final = rf"^ *({IPV4}/[0-9]{{1,2}}|{IPV6}/[0-9]{{1,3}}|pl-\S+) +via +({TARGET})([ -].*)?$"
-DESCRIPTION: Final[Schema] = {"description": "What it is for.", "maxLength": rules.MAX_DESCRIPTION}
+DESCRIPTION: Final[Schema] = {"description": "Its purpose.", "maxLength": rules.MAX_DESCRIPTION}
 FIELD: Final = "|".join(rf"\$\{{{field}\}}|{field}" for field in flow_log.FIELDS)
 TAGS: Final[Schema] = {
     "description": "Free labels. The prefixes aws: and netorch: are reserved.",

@@ -30,24 +30,24 @@ def _servers(what: str, words: str = "") -> Schema:
 
 _DHCP_OPTIONS: Final[dict[str, Schema]] = {
     "name": {"description": "Its name, unique for its owner; VPCs name it.", **NAME},
-    "owner": {"description": "Whose it is.", **NAME},
-    "domain_name": {"description": "What completes names without dots.", "examples": ["corp.example.com"]},
+    "owner": {"description": "Its owner.", **NAME},
+    "domain_name": {"description": "The domain that completes names without dots.", "examples": ["corp.example.com"]},
     "domain_name_servers": _servers(
         f"Addresses, or {PROVIDED_DNS}: the VPC's own resolver.", f"|{PROVIDED_DNS}|AmazonProvidedDNS"
     ),
     "ntp_servers": _servers("Time servers."),
     "netbios_name_servers": _servers("NetBIOS name servers."),
-    "netbios_node_type": {"description": "How NetBIOS names are resolved; 0: not told.", "enum": [0, *NODE_TYPES]},
+    "netbios_node_type": {"description": "The NetBIOS node type; 0: not sent.", "enum": [0, *NODE_TYPES]},
     "tags": TAGS,
 }
 
 # field -> constraints and description, as in `schema`
 _RECORD_SET: Final[dict[str, Schema]] = {
-    "name": {"description": "In front of the zone's domain; @ is the domain itself, * all names that have no record set."},
-    "type": {"description": "The type of its values."},
-    "ttl": {"description": "For how many seconds an answer may be remembered.", "minimum": 0, "maximum": MAX_TTL},
+    "name": {"description": "The name before the zone's domain; @ is the domain itself, * every name without a record set."},
+    "type": {"description": "The record type."},
+    "ttl": {"description": "Its TTL: for how many seconds an answer may be cached.", "minimum": 0, "maximum": MAX_TTL},
     "values": {
-        "description": "Addresses, or as in master files; texts have no quotes.",
+        "description": "Addresses, or values as in master files; TXT values without quotes.",
         "items": {"type": "string"},
         "minItems": 1,
         "examples": [["10.44.12.4"], ["10 mail.corp.example"], ["0 5 5432 db.corp.example"]],
@@ -55,46 +55,50 @@ _RECORD_SET: Final[dict[str, Schema]] = {
 }
 _PRIVATE_ZONE: Final[dict[str, Schema]] = {
     "name": {"description": "Its name, unique for its owner.", **NAME},
-    "owner": {"description": "Whose it is.", **NAME},
-    "domain": {"description": "What its names end with; its name when left out.", "examples": ["corp.example"]},
-    "vpcs": {"description": "The owner's VPCs that answer for it.", "items": {"type": "string", **NAME}, "minItems": 1},
+    "owner": {"description": "Its owner.", **NAME},
+    "domain": {"description": "Its domain; its name when left out.", "examples": ["corp.example"]},
+    "vpcs": {"description": "The owner's VPCs in which it is visible.", "items": {"type": "string", **NAME}, "minItems": 1},
     "records": {"description": "Its record sets, one for each name and type."},
     "tags": TAGS,
 }
 SERVICES: Final[dict[type, dict[str, Schema]]] = {
     GatewayServiceDecl: {
-        "name": {"description": "Its name; endpoints write com.netorch. and this.", "pattern": SERVICE_PATTERN},
+        "name": {"description": "Its name; endpoints refer to it as com.netorch.NAME.", "pattern": SERVICE_PATTERN},
         "prefixes": {
-            "description": "At any address of which VPCs reach it.",
+            "description": "Its prefixes; VPCs reach it at every address in them.",
             "items": {"type": "string", "pattern": f"^{IPV4}/[0-9]{{1,2}}$", "examples": ["198.19.0.0/24"]},
             "minItems": 1,
             "maxItems": MAX_PREFIXES,
         },
-        "upstream": {"description": "Where the edges reach it.", "pattern": UPSTREAM, "examples": ["http://192.0.2.80:9000"]},
+        "upstream": {
+            "description": "Its URL, as the edges reach it.",
+            "pattern": UPSTREAM,
+            "examples": ["http://192.0.2.80:9000"],
+        },
         "tls": {
-            "description": "To which address and port TLS is passed on as it is; no TLS when left out.",
+            "description": "The address and port to which TLS is passed through unchanged; no TLS when left out.",
             "pattern": f"^({IPV4}:[0-9]{{1,5}})?$",
         },
-        "hosts": {"description": "The names by which VPCs know it; NAME.netorch.internal when left out."},
+        "hosts": {"description": "Its DNS names in VPCs; NAME.netorch.internal when left out."},
         "tags": TAGS,
     },
     BucketDecl: {
         "name": {"description": "The bucket's name."},
         "service": {"description": "The operator's service that has it, e.g. s3.", **NAME},
-        "owner": {"description": "Whose it is; the operator says so.", **NAME},
+        "owner": {"description": "Its owner, as the operator decides.", **NAME},
         "policy": {
-            "description": "Who may use it, as an IAM policy in JSON; nothing permits all, and left out it stays as it is."
+            "description": "The bucket policy, IAM in JSON. An empty one permits everything; left out, the policy stays as it is."
         },
         "tags": TAGS,
     },
     GatewayEndpointDecl: {
         "name": {"description": "Its name, unique in the VPC.", **NAME},
-        "service": {"description": "The operator's service that it leads to, e.g. com.netorch.s3.", **NAME},
+        "service": {"description": "The operator's service, e.g. com.netorch.s3.", **NAME},
         "route_tables": {
-            "description": "The names of the route tables that lead to it.",
+            "description": "The names of the route tables that get its routes.",
             "items": {"type": "string", **NAME},
         },
-        "policy": {"description": "What may be done by it, as an IAM policy in JSON; everything when left out."},
+        "policy": {"description": "The endpoint policy, IAM in JSON; it permits everything when left out."},
         "tags": TAGS,
     },
     InterfaceEndpointDecl: {
@@ -115,7 +119,7 @@ SERVICES: Final[dict[type, dict[str, Schema]]] = {
             "description": "The names of its security groups; the default one when left out.",
             "items": {"type": "string", **NAME},
         },
-        "private_dns": {"description": "Whether the service's private name leads to it."},
+        "private_dns": {"description": "Whether the service's private DNS name resolves to it."},
         "tags": TAGS,
     },
     EndpointServiceDecl: {
@@ -127,7 +131,7 @@ SERVICES: Final[dict[type, dict[str, Schema]]] = {
             "uniqueItems": True,
         },
         "ports": {
-            "description": "Ports that endpoints have, and after a colon those of the targets where they are others.",
+            "description": "Ports of the endpoints; a target port that differs follows a colon.",
             "items": {"type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}(:[0-9]{1,5})?$"},
             "minItems": 1,
             "maxItems": MOST_PORTS,
@@ -138,23 +142,23 @@ SERVICES: Final[dict[type, dict[str, Schema]]] = {
             "items": {"type": "string", **NAME},
             "maxItems": MOST_TARGETS,
         },
-        "acceptance_required": {"description": "Whether somebody accepts each connection."},
+        "acceptance_required": {"description": "Whether each connection must be accepted."},
         "principals": {"description": "Owners who may ask for connections beside the VPC's own, or * for everybody."},
-        "accept": {"description": "The connections that are accepted: OWNER/VPC/ENDPOINT, or ids; left out, commands decide."},
-        "private_dns_name": {"description": "A name that consumers may let lead to their endpoints."},
-        "proxy_protocol": {"description": "Whether targets are told whose each TCP connection is: PROXY protocol, version 2."},
+        "accept": {"description": "The accepted connections: OWNER/VPC/ENDPOINT, or ids; when left out, commands accept them."},
+        "private_dns_name": {"description": "A DNS name that consumers may resolve to their endpoints."},
+        "proxy_protocol": {"description": "Whether targets learn the client of each TCP connection: PROXY protocol, version 2."},
         "tags": TAGS,
     },
     DhcpOptionsDecl: _DHCP_OPTIONS,
     MetadataOptionsDecl: {
-        "http_endpoint": {"description": "Whether its metadata are served."},
-        "http_tokens": {"description": "Whether it needs a token for them: IMDSv2."},
+        "http_endpoint": {"description": "Whether the metadata service answers."},
+        "http_tokens": {"description": "Whether requests need a token: IMDSv2."},
         "http_put_response_hop_limit": {
-            "description": "The TTL of the answer with the token.",
+            "description": "The IP TTL of the answer with the token.",
             "minimum": 1,
             "maximum": HOPS_MOST,
         },
-        "instance_metadata_tags": {"description": "Whether its tags are among them."},
+        "instance_metadata_tags": {"description": "Whether the metadata include its tags."},
     },
     RecordSetDecl: _RECORD_SET,
     PrivateZoneDecl: _PRIVATE_ZONE,

@@ -19,10 +19,10 @@ from netorch.spec.node import MAX_DEPTH, Node, scalar
 MAX_ALIASED: Final = 100_000  # total number of values that aliases may expand to; a "billion laughs" has 10**9
 
 _SYNTAX_FIXES: Final = (
-    ("mapping values are not allowed", "put a value that contains ': ' in quotes, and mind the indentation"),
+    ("mapping values are not allowed", "put a value that contains ': ' in quotes, and check the indentation"),
     ("cannot start any token", "put a value that begins with such a character in quotes"),
     ("expected ',' or", "close the bracket, and separate its entries by commas"),
-    ("could not find expected ':'", "write 'name: value', and mind the indentation"),
+    ("could not find expected ':'", "write 'name: value', and check the indentation"),
     ("unexpected end of stream", "close the quotes"),
     ("unknown escape character", "write a backslash twice, or use single quotes"),
 )
@@ -72,7 +72,7 @@ def _syntax(error: yaml.YAMLError, text: str) -> Problem:
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return Problem(path="$", what="a tab is used for indentation", fix="indent with spaces", line=number + 1)
     said = error.problem or "a syntax error"
-    fix = next((fix for words, fix in _SYNTAX_FIXES if words in said), "correct this line, or what stands before it")
+    fix = next((fix for words, fix in _SYNTAX_FIXES if words in said), "correct this line, or the one before it")
     if error.context_mark is not None and ("expected ',' or" in said or "end of stream" in said):
         number = error.context_mark.line  # the line of the opening bracket or quote, not the line where libyaml gave up
     what = f"this is not YAML: {error.context + ', ' if error.context else ''}{said}"
@@ -137,7 +137,7 @@ class Builder:
         if node is None:
             raise _Fatal(self._problem(f"the alias *{anchor} has no anchor &{anchor} before it", "write the value out", line))
         if any(frame.node is node for frame in self._stack):
-            raise _Fatal(self._problem(f"the alias *{anchor} stands inside what it refers to", "write the value out", line))
+            raise _Fatal(self._problem(f"the alias *{anchor} is inside the value it refers to", "write the value out", line))
         self._aliased += node.size
         if self._aliased > MAX_ALIASED:
             what = f"aliases stand for more than {MAX_ALIASED} values"
@@ -203,6 +203,6 @@ class Builder:
 def repeated_keys(node: Node, where: tuple[str | int, ...]) -> list[Problem]:
     """Return a problem for every repeated key of a mapping."""
     return [
-        Problem(path=path_of((*where, key)), what=f"the key {shown(key)} stands here twice", fix="remove one of them", line=line)
+        Problem(path=path_of((*where, key)), what=f"the key {shown(key)} occurs twice", fix="remove one of them", line=line)
         for key, line in node.repeated
     ]

@@ -16,8 +16,8 @@ Objects = Mapping[Key, KernelObject]
 def aftermath(objects: Objects, gone: Collection[KernelObject], moved: Iterable[Key] = ()) -> dict[Key, KernelObject | None]:
     """Return the objects affected by the deletion of `gone`, each with its remaining value, or None if it is lost.
 
-    An object is lost with its parent, or with the object in `needs`. A device that outlives its VRF goes down for a
-    moment, as do the `moved` devices, which got another master. When a device goes down, it loses all children with
+    An object is lost with its parent, or with the object in `needs` unless it was `freed`. A device that outlives its VRF goes
+    down for a moment, as do the `moved` devices, which got another master. When a device goes down, it loses all children with
     `lost_when_down`.
     Cost: nothing if no object in `gone` can have children; else O(objects) for each generation, of which there are
     two or three.
@@ -44,7 +44,7 @@ def _next_generation(
         if key in known or (parent is None and needs is None):
             continue
         if needs in dead:
-            found[key] = None
+            found[key] = obj.freed
         elif parent in dead:
             rest = obj.orphan
             if rest is not obj:

@@ -6,6 +6,7 @@ vni             the VPC that it belongs to; HOST_SLICE: shared by all VPCs; BORD
 parent          the key of the object that it depends on, e.g. a route's device
 orphan          its remainder in the kernel after its parent is deleted; None: it is deleted, too
 needs           the key of another object without which it is useless and recreated: a cable's other end
+freed           what it is changed into before the object in `needs` is deleted; None: it is lost, or recreated
 lost_when_down  whether the kernel deletes it when the parent, a device, goes down or gets another master
 order           objects are created in ascending order, deleted in descending order (netorch.state.order)
 public_prefix   the public prefix that it routes to its VPC; only its holder may have it, even if a VPC does not compile
@@ -46,6 +47,9 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ours: ClassVar[bool] = True  # whether netorch may delete it
     has_children: ClassVar[bool] = False  # whether it can be the parent of other objects
     is_up_state: ClassVar[bool] = False  # whether its parent, a device, is down without it
+    judges: ClassVar[bool] = False  # whether it is a part of rules that flows of its VPC may rest on
+    holds_flows: ClassVar[bool] = False  # whether it forwards packets that rules have judged before (netorch.plan.flows)
+    goes_first: ClassVar[bool] = False  # whether a plan deletes it before it changes anything
 
     netns: str = OVERLAY
     vni: int = HOST_SLICE
@@ -57,6 +61,10 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def replaces(self, actual: KernelObject) -> bool:
         """Return whether the kernel can change `actual`, which has the same key, into this one without deleting it."""
         return self.in_place and type(actual) is type(self)
+
+    def ends_flows(self, actual: KernelObject | None, *, in_doubt: bool) -> bool:
+        """Return whether flows of its VPC may have lost their reasons once it stands in the place of `actual`."""
+        return False
 
     @property
     def key(self) -> Key:
@@ -76,6 +84,11 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def needs(self) -> Key | None:
         """Return the key of another object whose deletion deletes this one or makes it useless."""
+        return None
+
+    @property
+    def freed(self) -> KernelObject | None:
+        """Return its remainder without the object in `needs`, whose deletion Linux would refuse; None if there is none."""
         return None
 
     @property

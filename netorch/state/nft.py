@@ -15,7 +15,11 @@ from netorch.state.order import Order
 from netorch.state.tc import VERIFIED
 
 VPC_TABLE: Final[Key] = ("nft-table", OVERLAY, "inet")  # with the chains and sets of VPCs
+FLOW: Final = "flow-"  # the start of the names of chains that add flows to their VPC's flowtable
+FLOW_ADD: Final = "flow add"  # the words of a rule that adds one
 BORDER: Final = "border-"  # the start of the names of chains that jump to other chains of their VPC, which are created first
+_NAMED: Final = (BORDER, FLOW, "acl-", "answers-")  # chains whose reasons the name of a flowtable stands for
+PORT_POLICIES: Final = {"egress": "egress_policy", "ingress": "ingress_policy"}  # maps from ports to chains, by direction
 ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 # The set of zones that cannot open new connections. Its elements expire, so it is not part of the wanted state.
 OVER_ALLOWANCE: Final = "over_allowance"
@@ -38,6 +42,10 @@ LIVE_GROUP: Final = 0x4E55  # of `netorch flows`
 DHCP_GROUP: Final = 0x4E56  # of netorch.services: requests of DHCP clients
 DROPPED_ESTABLISHED: Final = 0x1  # the mark of a logged packet of an established connection
 DROPPED_REPLY: Final = 0x2  # in addition, in a gateway's namespace: of the reply direction
+
+# The declaration of a flowtable. Its hook follows the chains of ports and the guards (netorch.drivers.nft.chains). It counts the
+# packets that it forwards for their connections.
+FLOWTABLE_SPEC: Final = "hook ingress priority -490; counter"
 
 VERIFIED_TEXT: Final = f"{VERIFIED >> 16:x}:{VERIFIED & 0xFFFF:x}"  # the priority in nft(8) syntax
 
@@ -136,6 +144,7 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "nft-rules"
     in_place: ClassVar[bool] = True
+    judges: ClassVar[bool] = True
 
     family: str = str(VPC_TABLE[2])
     name: str  # includes the VNI, see netorch.state.names
@@ -151,13 +160,31 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
         return ("nft-table", self.netns, self.family)
 
     @property
+    def needs(self) -> Key | None:
+        """Return the key of the flowtable that it adds flows to. Another program may let any chain do so."""
+        added = next((rule for rule in self.rules if FLOW_ADD in rule), "")
+        return ("nft-flowtable", self.netns, added.partition(f"{FLOW_ADD} @")[2].partition(" ")[0]) if added else None
+
+    @property
+    def freed(self) -> NftChain:
+        """Return the chain *paused*: it adds no flows."""
+        return msgspec.structs.replace(self, rules=tuple(rule for rule in self.rules if FLOW_ADD not in rule))
+
+    @property
     def order(self) -> int:
+        if self.name.startswith(FLOW):
+            return Order.NFT_FLOWS
         return Order.NFT_BORDER if self.name.startswith(BORDER) else Order.NFT_RULES
 
     @property
     def is_blank(self) -> bool:
         """Return whether there are no rules: an agent that ends before it creates the chain leaves its sets behind."""
         return not self.rules
+
+    def ends_flows(self, actual: KernelObject | None, *, in_doubt: bool) -> bool:
+        """Return whether flows may have lost their reasons. Records change some chains only with the name of the flowtable."""
+        named = actual is not None and self.name.startswith(_NAMED)
+        return (in_doubt or named) and not (actual is not None and self.matches(actual))
 
     def order_of_change(self, actual: KernelObject) -> int:
         """Return the place of elements: a class that gets other members or peers is one change of chains and of elements.
@@ -171,6 +198,64 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
         return f"nft chain {self.family} {self.name} {{ {'; '.join(self.rules)} }}{sets}"
 
 
+class Flowtable(KernelObject, frozen=True, kw_only=True):
+    """A table of flows in the overlay's inet table: it forwards packets of established connections without judging them.
+
+    Rules add flows to it. It handles packets that arrive by its devices, which are separate objects. The kernel changes neither
+    the hook nor the flags of a flowtable, and does not delete one that a rule refers to.
+    """
+
+    kind: ClassVar[str] = "nft-flowtable"
+    holds_flows: ClassVar[bool] = True
+    has_children: ClassVar[bool] = True
+    order: ClassVar[int] = Order.NFT_SET
+
+    name: str
+    spec: str = FLOWTABLE_SPEC  # the output of `nft list` without devices, lines joined by "; "
+
+    @property
+    def key(self) -> Key:
+        return ("nft-flowtable", self.netns, self.name)
+
+    @property
+    def parent(self) -> Key | None:
+        return VPC_TABLE
+
+    def text(self) -> str:
+        return f"nft flowtable inet {self.name} {{ {self.spec} }}"
+
+
+class FlowtableDevice(OnDevice, frozen=True, kw_only=True):
+    """A device whose packets a flowtable forwards. It can be in one flowtable, and leaves it when it is deleted.
+
+    The device has a *guard*: a chain of the overlay's inet table at its ingress, before the flowtable, with policy drop. It
+    decides what reaches the flowtable. Device and guard are one object, so that no device is in a flowtable without its guard.
+    """
+
+    kind: ClassVar[str] = "nft-flowtable-device"
+    judges: ClassVar[bool] = True  # its guard does
+    goes_first: ClassVar[bool] = True  # from then on rules judge the device's packets: a flowtable asks none
+    order: ClassVar[int] = Order.FLOWTABLE_DEVICE
+
+    flowtable: str  # its name
+    guard: tuple[str, ...]  # its rules, as PortChain's; in a dump: empty without a guard, `?` for one at another hook
+
+    @property
+    def key(self) -> Key:
+        return ("nft-flowtable-device", self.netns, self.ifname)
+
+    def ends_flows(self, actual: KernelObject | None, *, in_doubt: bool) -> bool:
+        """Return whether flows may have lost their reasons: the device may have left because the flowtable was to be emptied."""
+        return in_doubt and actual is None
+
+    @property
+    def needs(self) -> Key | None:
+        return ("nft-flowtable", self.netns, self.flowtable)
+
+    def text(self) -> str:
+        return f"nft flowtable inet {self.flowtable} {{ devices = {{ {self.ifname} }} }} behind {{ {'; '.join(self.guard)} }}"
+
+
 class NftElement(KernelObject, frozen=True, kw_only=True):
     """An element of a set, or of a map if it has a `value`.
 
@@ -180,6 +265,7 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "nft-element"
     in_place: ClassVar[bool] = True
+    judges: ClassVar[bool] = True
     order: ClassVar[int] = Order.NFT_ELEMENT
 
     family: str
@@ -190,6 +276,17 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
     @property
     def key(self) -> Key:
         return ("nft-element", self.netns, self.family, self.set, *self.items)
+
+    def ends_flows(self, actual: KernelObject | None, *, in_doubt: bool) -> bool:
+        """Return whether flows may have lost their reasons: another program may have led a port's packets to another chain.
+
+        A port that gets other groups gets another chain, too, and what its groups permit without tracking ends. The last word of
+        a chain's name says whether the port sends in others' names; such packets add no flows.
+        """
+        if not isinstance(actual, NftElement):
+            return False
+        led = self.set in PORT_POLICIES.values() and self.value.rpartition("-")[0] != actual.value.rpartition("-")[0]
+        return led or (in_doubt and not self.matches(actual))
 
     @property
     def parent(self) -> Key | None:
@@ -216,7 +313,9 @@ def freed_zone(obj: KernelObject) -> int:
     return 0
 
 
-NFT_KINDS: Final = frozenset(of.kind for of in (NftTable, PortChain, NftMap, NftChain, NftElement, ForeignTable))
+NFT_KINDS: Final = frozenset(
+    of.kind for of in (NftTable, PortChain, NftMap, NftChain, NftElement, Flowtable, FlowtableDevice, ForeignTable)
+)
 
 
 # --- how a packet is dropped: logged to listeners at a limited rate, counted by reason ---------------------------------------
@@ -239,12 +338,14 @@ VPC_DROP_SETS: Final = """set logged {
     size 65535
     flags dynamic,timeout
     timeout 10s
+    gc-interval 10s
 }
 set suppressed {
     typeof iif
     size 65535
     flags dynamic,timeout
     timeout 10s
+    gc-interval 10s
 }"""
 
 

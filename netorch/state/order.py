@@ -12,8 +12,9 @@ class Order:
     NETNS = 8
     RULE = 10
     SYSCTL = 12
-    NFT_TABLE = 15
-    NFT_SET = 16
+    NFT_TABLE = 14
+    NFT_SET = 15  # and flowtables: rules refer to them
+    NFT_FLOWS = 16  # chains that add flows: those of groups and borders lead to them
     NFT_RULES = 17
     NFT_BORDER = 18  # chains that jump to other chains of their VPC
     CONNTRACK_SYSCTL = 19  # these exist once a table needs connection tracking
@@ -30,6 +31,7 @@ class Order:
     DEVICE_SYSCTL = 36
     NFT_CHAIN = 38
     NFT_ELEMENT = 40
+    FLOWTABLE_DEVICE = 42  # after everything that judges its packets
     ADDRESS = 45
     UP = 50
     CLSACT = 51

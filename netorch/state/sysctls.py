@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from netorch.model.security import TCP, UDP
 from netorch.state.base import OUTSIDE, OVERLAY
 from netorch.state.link import Sysctl
 from netorch.state.names import vni_of_netns
@@ -186,6 +187,13 @@ CABLE_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 VRF_V6: Final[tuple[Template, ...]] = (("ipv6/conf/{dev}/disable_ipv6", "0"),)
 
 
+# Of the protocols that may be offloaded. Linux also offloads GRE, but never corrects its timeout of a day afterwards.
+# Source: net/netfilter/nf_flow_table_core.c, flow_offload_fixup_ct.
+_IDLE_TIMEOUTS: Final = {
+    TCP: "netfilter/nf_conntrack_tcp_timeout_established",
+    UDP: "netfilter/nf_conntrack_udp_timeout_stream",
+}
+
 _OF_GATEWAY: Final = {**KERNEL_DEFAULTS, **dict(GATEWAY_SYSCTLS)}
 _OF_SHARED: Final = {
     OVERLAY: {**dict(OVERLAY_SYSCTLS), **KERNEL_DEFAULTS},
@@ -196,6 +204,12 @@ _OF_SHARED: Final = {
 def pinned(netns: str) -> Mapping[str, str]:
     """Return the sysctls of a namespace by path, with their values. A kernel may lack those of KERNEL_DEFAULTS."""
     return _OF_SHARED.get(netns, _OF_GATEWAY)
+
+
+def idle_timeouts(netns: str) -> Mapping[int, int]:
+    """Return the seconds without a packet after which established connections end in a namespace, by protocol."""
+    values = pinned(netns)
+    return {protocol: int(values[path]) for protocol, path in _IDLE_TIMEOUTS.items()}
 
 
 def namespace_sysctls(netns: str = OVERLAY) -> Iterator[Sysctl]:

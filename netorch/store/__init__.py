@@ -95,7 +95,7 @@ def open_unfinished(url: str, source: str) -> Unfinished:
         return UnfinishedCluster(parse_address(url), source)
     path = _path(url)
     if path is None:
-        raise StoreError("store: memory: ends with this process; give a path or etcd://HOST:PORT,.../NAME")
+        raise StoreError("store: memory: lives only in one process; give a path or etcd://HOST:PORT,.../NAME")
     return UnfinishedFile(path)
 
 
@@ -119,6 +119,6 @@ def _path(url: str) -> Path | None:
     path = url.removeprefix(_SQLITE)
     if not path or "://" in path or path.startswith("sqlite:") or (url != path and not path.startswith("/")):
         raise StoreError(
-            f"store: {url!r} names no store; give sqlite:///<absolute path>, a path, etcd://HOST:PORT,.../NAME, or memory:"
+            f"store: {url!r} is not a store address; give sqlite:///<path>, a path, etcd://HOST:PORT,.../NAME, or memory:"
         )
     return Path(path).absolute()

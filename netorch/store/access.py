@@ -38,7 +38,7 @@ class Access(Protocol):
         ...
 
     def delete_user(self, user: str) -> None:
-        """Delete a user: every further request with its certificate is refused. Open watches go on (identities.md)."""
+        """Delete a user: every further request with its certificate is refused. Open watches continue (identities.md)."""
         ...
 
     def add_role(self, role: str) -> None:
@@ -62,7 +62,7 @@ class Access(Protocol):
         ...
 
     def enable(self, administrator: str) -> None:
-        """Refuse, from now on, whoever is no user. The administrator is the caller, and gets the role ROOT."""
+        """Make the store refuse clients that are not users. The administrator is the caller, and gets the role ROOT."""
         ...
 
     def close(self) -> None:

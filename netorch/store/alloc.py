@@ -117,7 +117,7 @@ def find_vnis(store: Store, count: int, now: float, hold_down_s: float = HOLD_DO
     start = _next_vni(known)
     free = tuple(itertools.islice(_free_vnis(store, start, now, hold_down_s), count))
     if len(free) < count:
-        raise StoreError(f"alloc/vni: {len(free)} of the {count} VNIs asked for are left; delete VPCs and wait for the hold-down")
+        raise StoreError(f"alloc/vni: {len(free)} of the {count} requested VNIs are free; delete VPCs and wait for the hold-down")
     following = free[-1].vni + 1 if free else start
     advance = Claim(
         compare=Compare(NEXT_VNI_KEY, known.mod_revision if known else 0),

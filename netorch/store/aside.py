@@ -31,7 +31,7 @@ class OpenedAside:
         try:
             store = self._opening.result(self._wait_s)
         except TimeoutError:
-            raise self._said or StoreUnavailable("store: it has not answered yet; see whether it can be reached") from None
+            raise self._said or StoreUnavailable("store: no answer yet; check that it can be reached") from None
         except StoreError as error:
             self._said = error
             raise

@@ -147,6 +147,15 @@ class Store(Protocol):
         """
         ...
 
+    def revisions(self, prefix: str, revision: int = 0) -> dict[str, int]:
+        """Return the mod_revision of each key with `prefix` at `revision` (0: now), without reading values.
+
+        Raises:
+          Compacted: that revision is gone.
+          FutureRevision: the revision is in the future.
+        """
+        ...
+
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """Execute all `ops` in one revision if every compare holds, else nothing; durable when it returns.
 

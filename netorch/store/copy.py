@@ -55,11 +55,11 @@ def copy_store(source: Store, target: Unfinished) -> Copied:
     records = [kv for kv in listing.kvs if not kv.lease]
     for kv in records:
         if kv.value.startswith(DAMAGED):
-            raise StoreError(f"store: key {kv.key} is damaged and cannot be copied; `netorch store check` tells how to repair it")
+            raise StoreError(f"store: key {kv.key} is damaged and cannot be copied; `netorch store check` shows how to repair it")
     for part in _parts(records):
         target.store.txn([], [Put(kv.key, kv.value) for kv in part])
     if [(kv.key, kv.value) for kv in target.store.list("").kvs] != [(kv.key, kv.value) for kv in records]:
-        raise StoreError("store: the copy does not hold what was written; somebody else writes there, so give another place")
+        raise StoreError("store: the copy differs from what was written, so another program writes there; give another target")
     target.finish()
     return Copied(records=len(records), revision=listing.revision)
 

@@ -106,6 +106,10 @@ class MemoryStore:
                         found[change.event.key] = change.before
             return Range(revision, tuple(found[key] for key in sorted(found)), self._marks[revision])
 
+    def revisions(self, prefix: str, revision: int = 0) -> dict[str, int]:
+        """Return the mod_revision of each key with `prefix` at `revision` (0: now)."""
+        return {kv.key: kv.mod_revision for kv in self.list(prefix, revision).kvs}
+
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """Execute all `ops` in one revision if every compare holds, else nothing."""
         check_txn(compares, ops)
@@ -117,7 +121,7 @@ class MemoryStore:
                     return TxnResult(False, self._revision)
             for op in ops:
                 if isinstance(op, Put) and op.lease and op.lease not in self._leases:
-                    raise StoreError(f"store: lease {op.lease} of key {op.key} is gone; grant a new one")
+                    raise StoreError(f"store: lease {op.lease} of key {op.key} no longer exists; grant a new one")
             self._commit(ops)
             return TxnResult(True, self._revision)
 

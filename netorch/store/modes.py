@@ -40,7 +40,9 @@ def tighten(path: Path, mode: int = FILE_MODE) -> None:
     with contextlib.suppress(OSError):
         path.chmod(stat.S_IMODE(found.st_mode) & ~excess)
         give_to_group(path)
-        log.warning("%s had mode %04o; it is %04o now", path, stat.S_IMODE(found.st_mode), stat.S_IMODE(path.stat().st_mode))
+        log.warning(
+            "changed the mode of %s from %04o to %04o", path, stat.S_IMODE(found.st_mode), stat.S_IMODE(path.stat().st_mode)
+        )
 
 
 def give_to_group(path: Path) -> None:

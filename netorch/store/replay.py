@@ -21,7 +21,7 @@ def events_until(watch: Watch, revision: int, patience_s: float = PATIENCE_S) ->
     poller.register(watch.fileno(), select.POLLIN)
     while watch.revision < revision:
         if time.monotonic() > give_up:
-            raise StoreUnavailable(f"store: a watch is at revision {watch.revision} and comes no further; try again")
+            raise StoreUnavailable(f"store: a watch is stuck at revision {watch.revision}; try again")
         poller.poll(100)
         events += watch.poll()
     return tuple(events)

@@ -35,15 +35,15 @@ def check_mark(revision: int, seen: str, found: str) -> None:
     """Raise OtherHistory if a revision's mark differs from the known one. An empty known mark matches any."""
     if seen and seen != found:
         raise OtherHistory(
-            f"store: what was seen up to revision {revision} did not happen in this store: it is a copy that went on by itself; "
-            "put back the store that was in use"
+            f"store: the history up to revision {revision} differs from this store's: it is a copy that was changed on its own; "
+            "restore the store that was in use"
         )
 
 
 def check_key(key: str) -> None:
     """Raise StoreError for a key that a back end could not store or find again."""
     if not key or "\0" in key:
-        raise StoreError(f"store: key {key!r} is empty or holds a NUL; use a path such as vpc/001389/vpc")
+        raise StoreError(f"store: key {key!r} is empty or contains a NUL; use a path such as vpc/001389/vpc")
     if not key.isascii():
         try:
             key.encode()
@@ -55,7 +55,7 @@ def check_txn(compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> None:
     """Raise StoreError for a transaction that etcd would refuse in any state of the store."""
     for what, count in (("compares", len(compares)), ("operations", len(ops))):
         if count > MAX_OPS:
-            raise StoreError(f"store: a transaction of {count} {what}; at most {MAX_OPS} fit, split it")
+            raise StoreError(f"store: a transaction of {count} {what}; at most {MAX_OPS} are allowed; split it")
     size = 0
     seen: set[str] = set()
     for compare in compares:
@@ -68,7 +68,7 @@ def check_txn(compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> None:
         seen.add(op.key)
         size += len(op.key) + (len(op.value) if isinstance(op, Put) else 0)
     if size > MAX_TXN_BYTES:
-        raise StoreError(f"store: a transaction of {size} bytes; at most {MAX_TXN_BYTES} fit, split it")
+        raise StoreError(f"store: a transaction of {size} bytes; at most {MAX_TXN_BYTES} are allowed; split it")
 
 
 def check_revision(wanted: int, compacted: int, current: int) -> None:
@@ -76,7 +76,7 @@ def check_revision(wanted: int, compacted: int, current: int) -> None:
     if wanted < compacted:
         raise Compacted(compacted)
     if wanted > current:
-        raise FutureRevision(f"store: revision {wanted} has not come, the store is at {current}; list again")
+        raise FutureRevision(f"store: revision {wanted} does not exist yet, the store is at {current}; list again")
 
 
 def check_compaction(wanted: int, compacted: int, current: int) -> None:
@@ -89,7 +89,7 @@ def check_compaction(wanted: int, compacted: int, current: int) -> None:
 def check_from_revision(from_revision: int) -> None:
     """Raise StoreError for an invalid first revision of a watch."""
     if from_revision < 1:
-        raise StoreError(f"store: watch from revision {from_revision}; begin with the revision of a listing plus 1")
+        raise StoreError(f"store: watch from revision {from_revision}; start at the revision of a listing plus 1")
 
 
 def prefix_end(prefix: str) -> str | None:

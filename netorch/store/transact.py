@@ -54,4 +54,4 @@ def retry(store: Store, attempt: Attempt, tries: int = TRIES) -> TxnResult:
             return result
         if lost + 1 < tries:
             time.sleep(PAUSE_S * min(2**lost, 64) * random.random())
-    raise Conflict(f"store: lost the race for the same keys {tries} times; try again when the other writers are done")
+    raise Conflict(f"store: lost the race for the same keys {tries} times; try again when the other writers have finished")

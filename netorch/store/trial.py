@@ -50,6 +50,10 @@ class TrialStore(Leaseless):
         kvs = tuple(kv for _, kv in sorted(found.items()) if kv is not None)
         return Range(listing.revision + self._transactions, kvs, listing.mark)
 
+    def revisions(self, prefix: str, revision: int = 0) -> dict[str, int]:
+        """Return the mod_revision of each key with `prefix` at `revision` (0: now)."""
+        return {kv.key: kv.mod_revision for kv in self.list(prefix, revision).kvs}
+
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """Try a transaction, and keep its writes."""
         check_txn(compares, ops)
@@ -77,4 +81,4 @@ class TrialStore(Leaseless):
         self._store.close()
 
     def _refuse(self) -> NoReturn:
-        raise StoreError("store: a trial has no leases and forgets nothing; use the store itself")
+        raise StoreError("store: a trial has no leases and no compaction; use the store itself")

@@ -42,7 +42,7 @@ class BetweenSteps(EdgeSteps):
         if not isinstance(inside, CableEnd) or inside.lladdr != lladdr or table is None:
             self._die(name, Place.ENDPOINT, f"{near.ifname}: {netns} is not there as {lladdr}", Code.NEXT_HOP_MISSING)
         if self._visited >= MAX_VISITED:
-            self._die(name, Place.ENDPOINT, "it goes round in circles", Code.ROUTING_LOOP)
+            self._die(name, Place.ENDPOINT, "it loops", Code.ROUTING_LOOP)
         # An answer of a program in the namespace enters by none of its devices.
         hidden = not self._is_shown(near) or host_model.has_address(netns, came.source)
         skb = Skb(packet=came, iifname=inside.ifname)

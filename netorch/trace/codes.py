@@ -23,25 +23,25 @@ class Code(Enum):
     NO_ROUTE_TO_DESTINATION = "NO_ROUTE_TO_DESTINATION", "the route table has no route to the address"
     BAD_STATE_ROUTE = (
         "BAD_STATE_ROUTE",
-        "the route is a black hole: its target is gone, or has no address of that IP version",
+        "the route is a black hole: its target no longer exists, or has no address of that IP version",
     )
     ENI_SOURCE_DEST_CHECK_RESTRICTION = (
         "ENI_SOURCE_DEST_CHECK_RESTRICTION",
-        "the interface on the way has its source/destination check on, and takes packets for its own addresses only",
+        "the interface on the way has its source/destination check on, and accepts packets for its own addresses only",
     )
     ROUTING_LOOP = "ROUTING_LOOP", "the routes lead back to an interface that the packet has passed"
-    ASYMMETRIC_ROUTES = "ASYMMETRIC_ROUTES", "answers do not come back through the interfaces that the packet passes"
+    ASYMMETRIC_ROUTES = "ASYMMETRIC_ROUTES", "answers do not return through the interfaces that the packet passes"
     PCX_REQUIRES_ADDRESS_IN_VPC_CIDR = (
         "PCX_REQUIRES_ADDRESS_IN_VPC_CIDR",
-        "a peering connection carries packets between addresses of the two VPCs only, each sent by whoever has its source",
+        "a peering connection carries packets between addresses of the two VPCs only, from the source's own interface",
     )
     PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE = (
         "PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE",
-        "a mapped peering connection carries packets between the range of one VPC and the alias of the other's only",
+        "a mapped peering connection carries packets between the range of one VPC and the alias of the other only",
     )
     IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS = (
         "IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS",
-        "no public address is associated with the sender's, so the internet gateway lets nothing of it out",
+        "the sender has no public address, so the internet gateway drops its packets",
     )
     IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS = (
         "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
@@ -49,7 +49,7 @@ class Code(Enum):
     )
     IGW_REJECTS_SPOOFED_TRAFFIC = (
         "IGW_REJECTS_SPOOFED_TRAFFIC",
-        "the source cannot be where the packet comes from: an address of the VPC on the internet, or somebody else's in the VPC",
+        "the source address is impossible there: the VPC's own address from the internet, or another sender's address in the VPC",
     )
     IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS = (
         "IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS",
@@ -57,11 +57,11 @@ class Code(Enum):
     )
     IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS = (
         "IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS",
-        "the address is of the range that networks share, which is not on the internet (RFC 6598)",
+        "the address is in the shared address space, which is not on the internet (RFC 6598)",
     )
     NGW_REQUIRES_SOURCE_IN_VPC = (
         "NGW_REQUIRES_SOURCE_IN_VPC",
-        "a NAT gateway carries connections that interfaces of its own VPC open, and answers nobody",
+        "a NAT gateway carries connections that interfaces of its own VPC open, and accepts none",
     )
     EIGW_REQUIRES_SOURCE_IN_VPC = (
         "EIGW_REQUIRES_SOURCE_IN_VPC",
@@ -71,23 +71,23 @@ class Code(Enum):
     BAD_STATE_VIRTUAL_INTERFACE = "BAD_STATE_VIRTUAL_INTERFACE", "the port of the virtual interface has no carrier"
     VGW_REACHES_NO_SUCH_ADDRESS = (
         "VGW_REACHES_NO_SUCH_ADDRESS",
-        "the edge that the packet came to reaches the address neither by a tunnel nor by a virtual interface",
+        "the edge reaches the address neither by a tunnel nor by a virtual interface",
     )
     VGW_REJECTS_SPOOFED_TRAFFIC = (
         "VGW_REJECTS_SPOOFED_TRAFFIC",
-        "the virtual private gateway does not reach the source, so nothing from there comes in",
+        "the virtual private gateway does not reach the source, so it drops packets from there",
     )
     VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS = (
         "VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
-        "a virtual private gateway lets in what is for an interface of its VPC, and nobody there has the address",
+        "a virtual private gateway accepts packets for interfaces of its VPC only, and none has the address",
     )
     VPCE_SERVES_HTTP_AND_TLS_ONLY = (
         "VPCE_SERVES_HTTP_AND_TLS_ONLY",
-        "a gateway endpoint takes TCP to the ports 80 and 443 of its service only",
+        "a gateway endpoint accepts only TCP to ports 80 and 443 of its service",
     )
     VPCE_PORT_NOT_SERVED = (
         "VPCE_PORT_NOT_SERVED",
-        "the service behind the interface endpoint has no such port, or no target that is there",
+        "the service behind the interface endpoint has no such port, or no available target",
     )
     VPCE_REQUIRES_SOURCE_IN_CONSUMER_VPC = (
         "VPCE_REQUIRES_SOURCE_IN_CONSUMER_VPC",
@@ -99,7 +99,7 @@ class Code(Enum):
     )
     SERVICE_NOT_LISTENING = (
         "SERVICE_NOT_LISTENING",
-        "the packet came to the host that is to answer it, and no program of the host listens there",
+        "the packet reached the host that must answer it, and no daemon of the host listens there",
     )
     PROTOCOL_RESTRICTION = "PROTOCOL_RESTRICTION", "a NAT gateway carries TCP, UDP and ICMP only"
     NGW_NO_FREE_PORT = (
@@ -108,35 +108,35 @@ class Code(Enum):
     )
     NO_INTERNET_GATEWAY = "NO_INTERNET_GATEWAY", "the VPC has no internet gateway, or no edge carries it"
     NO_EDGE_ANSWERS = "NO_EDGE_ANSWERS", "no edge that carries the gateway answers the host's probes and is ready"
-    NO_TRANSIT = "NO_TRANSIT", "an edge passes nothing from the internet to the internet"
-    NO_WAY_TO_UPLINK = "NO_WAY_TO_UPLINK", "an edge passes nothing from a VPC to the network of its uplink"
+    NO_TRANSIT = "NO_TRANSIT", "an edge forwards nothing from the internet to the internet"
+    NO_WAY_TO_UPLINK = "NO_WAY_TO_UPLINK", "an edge forwards nothing from a VPC to the network of its uplink"
     UPSTREAM_REQUIRES_ENDPOINT = (
         "UPSTREAM_REQUIRES_ENDPOINT",
         "a VPC reaches the server behind a gateway service by a gateway endpoint only",
     )
-    NO_GATEWAY_TAKES_IT = "NO_GATEWAY_TAKES_IT", "the packet came to an edge, and is for no gateway there"
+    NO_GATEWAY_TAKES_IT = "NO_GATEWAY_TAKES_IT", "the packet reached an edge, and no gateway there is its destination"
     BAD_STATE = "BAD_STATE", "the peering connection is not active"
-    NO_MAPPING = "NO_MAPPING", "nobody in the VPC has the address"
-    DIFFERENT_VPCS = "DIFFERENT_VPCS", "the two are in different VPCs, and nothing joins these"
+    NO_MAPPING = "NO_MAPPING", "no interface in the VPC has the address"
+    DIFFERENT_VPCS = "DIFFERENT_VPCS", "the two are in different VPCs, and nothing connects these VPCs"
     INTERFACE_NOT_ATTACHED = "INTERFACE_NOT_ATTACHED", "the interface is attached to no instance, so no host carries it"
     PORT_MISSING = "PORT_MISSING", "the interface's port is not on its host, or is not up"
     HOST_SILENT = (
         "HOST_SILENT",
         "the records permit it, but an agent on the way is not running, so its host may hold something else",
     )
-    NOT_FORWARDED = "NOT_FORWARDED", "the records permit it, but an appliance on the way may not have sent the live packet on"
+    NOT_FORWARDED = "NOT_FORWARDED", "the records permit it, but an appliance on the way may not have forwarded the live packet"
     PROBE_UNHEARD = "PROBE_UNHEARD", "the records permit it, and yet the live packet did not arrive"
     HOST_UNKNOWN = "HOST_UNKNOWN", "the mapping leads to a VTEP at which no host carries the VPC"
     NEXT_HOP_MISSING = "NEXT_HOP_MISSING", "the route's next hop has no neighbour or FDB entry"
     SOURCE_SPOOFED = "SOURCE_SPOOFED", "the sender's MAC or address is not its interface's"
-    MAPPING_VIOLATION = "MAPPING_VIOLATION", "the sending host may not speak for the source address"
-    NOT_A_MEMBER = "NOT_A_MEMBER", "the sending host carries nothing of the VPC"
+    MAPPING_VIOLATION = "MAPPING_VIOLATION", "the sending host may not send as the source address"
+    NOT_A_MEMBER = "NOT_A_MEMBER", "the sending host does not carry the VPC"
     STALE_MAPPING = "STALE_MAPPING", "the address is not on this host: the sending host has an outdated mapping"
-    INVALID_CONNECTION_STATE = "INVALID_CONNECTION_STATE", "it belongs to no known connection and cannot begin one"
-    ROUTER_ANSWERS_PINGS_ONLY = "ROUTER_ANSWERS_PINGS_ONLY", "it is for the router, which answers nothing but pings"
-    NOT_SERVED_THERE = "NOT_SERVED_THERE", "at this address a host answers for names (port 53), or for metadata (TCP port 80)"
+    INVALID_CONNECTION_STATE = "INVALID_CONNECTION_STATE", "it belongs to no tracked connection and cannot open one"
+    ROUTER_ANSWERS_PINGS_ONLY = "ROUTER_ANSWERS_PINGS_ONLY", "it is for the router, which answers only pings"
+    NOT_SERVED_THERE = "NOT_SERVED_THERE", "at this address the host serves only DNS (port 53) or metadata (TCP port 80)"
     POLICY_NOT_IN_PLACE = "POLICY_NOT_IN_PLACE", "the interface's rules are not on its host (yet)"
-    PORT_UNGUARDED = "PORT_UNGUARDED", "the port has no chain that checks its sources, so it is mute"
+    PORT_UNGUARDED = "PORT_UNGUARDED", "the port has no chain that checks its sources, so its packets are dropped"
     ZONE_NOT_IN_PLACE = "ZONE_NOT_IN_PLACE", "the device belongs to no VPC's connection tracking zone (yet)"
     CONNECTION_ALLOWANCE = (
         "CONNECTION_ALLOWANCE",
@@ -144,10 +144,10 @@ class Code(Enum):
     )
     CONNECTIONS_HANDED_OVER = (
         "CONNECTIONS_HANDED_OVER",
-        "the gateway's connections are being handed over to another edge: it begins none for some seconds",
+        "the gateway's connections are being handed over to another edge; it accepts no new ones for some seconds",
     )
     CONNECTION_TABLE_FULL = "CONNECTION_TABLE_FULL", "the host's connection table is full"
-    DROPPED = "DROPPED", "a rule that has no name of its own drops it"
+    DROPPED = "DROPPED", "a rule without a name of its own drops it"
 
 
 # Named counters of netorch's tables -> the code of the packets that they count.

@@ -114,7 +114,7 @@ class EdgeSteps(Steps):
         if not isinstance(far, CableEnd) or far.lladdr != lladdr or table is None:
             self._die(name, place, f"{near.ifname}: {netns} is not there as {lladdr}", Code.NEXT_HOP_MISSING)
         if self._visited >= MAX_VISITED:
-            self._die(name, place, "it goes round in circles", Code.ROUTING_LOOP)
+            self._die(name, place, "it loops", Code.ROUTING_LOOP)
         came = self._packet
         skb = Skb(packet=came, iifname=far.ifname, oifname=far.ifname)
         known = self._recall(skb, self._tracker(host_model, 0, netns))
@@ -178,7 +178,7 @@ class EdgeSteps(Steps):
             said = f"{out.ifname}: {out.peer} is not there as {lladdr}"
             self._die(name, Place.OUTSIDE, said, Code.NEXT_HOP_MISSING)
         if self._visited >= MAX_VISITED:
-            self._die(name, Place.GATEWAY, "it goes round in circles", Code.ROUTING_LOOP)
+            self._die(name, Place.GATEWAY, "it loops", Code.ROUTING_LOOP)
         if lladdr != near.lladdr:  # for a gateway to which a filter redirects
             return self._enter_by(host_model, near, lladdr)
         self._translate(host_model, near, INGRESS, near.lladdr)

@@ -32,24 +32,24 @@ _SIDE = {
 _ADVICE = {
     Code.SOURCE_SPOOFED: "send from the interface's own MAC and address",
     Code.NO_ROUTE_TO_DESTINATION: "add a route, or choose an address that has one: netorch route-table list",
-    Code.BAD_STATE_ROUTE: "replace the route, or bring its target back: netorch route-table list",
-    Code.NO_MAPPING: "look who has which address: netorch map list",
+    Code.BAD_STATE_ROUTE: "replace the route, or restore its target: netorch route-table list",
+    Code.NO_MAPPING: "see which interface has which address: netorch map list",
     Code.PCX_REQUIRES_ADDRESS_IN_VPC_CIDR: "send from the source's own interface, to an address of the peer's ranges",
-    Code.CONNECTION_ALLOWANCE: "end connections that are not needed, or move instances to another host",
+    Code.CONNECTION_ALLOWANCE: "end unneeded connections, or move instances to another host",
     Code.CONNECTION_TABLE_FULL: "move instances to another host, or raise its net.netfilter.nf_conntrack_max",
     Code.INVALID_CONNECTION_STATE: "begin a new connection",
     Code.NGW_REQUIRES_SOURCE_IN_VPC: "send to an instance that has a public address: netorch address list",
-    Code.EIGW_REQUIRES_SOURCE_IN_VPC: "let the subnet's route table lead ::/0 to an internet gateway, which lets others begin",
+    Code.EIGW_REQUIRES_SOURCE_IN_VPC: "route ::/0 of the subnet to an internet gateway, which accepts connections from outside",
     Code.VPCE_SERVES_HTTP_AND_TLS_ONLY: "choose tcp/80 or tcp/443",
-    Code.VPCE_REQUIRES_SOURCE_IN_CONSUMER_VPC: "let the consumer open the connection, to its endpoint",
+    Code.VPCE_REQUIRES_SOURCE_IN_CONSUMER_VPC: "open the connection from the consumer, to its endpoint",
     Code.PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE: "see which ranges and aliases the connection has: netorch peering list",
     Code.VGW_REACHES_NO_SUCH_ADDRESS: "see what its edges reach: netorch vpn status; netorch dx vif list",
-    Code.VGW_REJECTS_SPOOFED_TRAFFIC: "let the site announce the source by BGP, or make a static route: netorch vpn route add",
-    Code.VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS: "look who has which address: netorch map list",
+    Code.VGW_REJECTS_SPOOFED_TRAFFIC: "let the site announce the source by BGP, or add a static route: netorch vpn route add",
+    Code.VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS: "see which interface has which address: netorch map list",
     Code.PROTOCOL_RESTRICTION: "give the instance a public address, and its subnet a route to the internet gateway",
-    Code.UPSTREAM_REQUIRES_ENDPOINT: "ask the service at its prefixes, by a gateway endpoint: netorch endpoint create",
+    Code.UPSTREAM_REQUIRES_ENDPOINT: "send to the service's prefixes, through a gateway endpoint: netorch endpoint create",
     Code.NO_WAY_TO_UPLINK: "choose an address behind the border router, or the address of an instance",
-    Code.NOT_SERVED_THERE: "ask for names at UDP or TCP port 53, or for metadata at TCP port 80",
+    Code.NOT_SERVED_THERE: "use port 53 (UDP or TCP) for DNS, or TCP port 80 for metadata",
     Code.ROUTER_ANSWERS_PINGS_ONLY: "ping it, or choose an instance",
 }
 # Codes whose advice lists objects of the VPC.
@@ -172,16 +172,16 @@ def _black_hole(index: PolicyIndex, vpc: Vpc, packet: Packet, found: Walk) -> Ex
     route = route_of(found_routes, packet.destination)
     if route is None or route.target == LOCAL:
         return None
-    advice = "let the route lead elsewhere" if route.target == BLACKHOLE else "replace the route, or bring its target back"
+    advice = "change the target of the route" if route.target == BLACKHOLE else "replace the route, or restore its target"
     text = f"route {route.prefix} via {route.target} of route table {table.name} leads to nothing"
     if is_reserved(route.prefix):
         advice = "choose another address"
-        text = f"{route.prefix} is EC2's own, and no route of route table {table.name} leads there"
+        text = f"EC2 reserves {route.prefix}, and no route of route table {table.name} can lead there"
     fix = f"{advice}: netorch route-table show {vpc.owner}/{vpc.name}/{table.name}"
     if route.target.kind is TargetKind.VPN_GATEWAY:
-        text = f"{text}: no edge reaches {packet.destination} by it"
+        text = f"{text}: no edge reaches {packet.destination} through it"
         of = f"--vpc {vpc.owner}/{vpc.name}"
-        fix = f"look which tunnels and virtual interfaces are up: netorch vpn list {of}; netorch dx vif list {of}"
+        fix = f"see which tunnels and virtual interfaces are up: netorch vpn list {of}; netorch dx vif list {of}"
     return Explanation(code=Code.BAD_STATE_ROUTE, sentence=f"on host {found.host}: {text}", fix=fix)
 
 
@@ -215,7 +215,7 @@ def explain_round_trip(
         return explain(index, vpc, found.there.packet, found.there, name_of, across=across)
     said = explain(index, vpc, found.back.packet, found.back, name_of, is_answer=True, across=across)
     reached = found.there.hops[0].packet.destination
-    return msgspec.structs.replace(said, sentence=f"{reached} is reached, but its answer dies {said.sentence}")
+    return msgspec.structs.replace(said, sentence=f"{reached} is reached, but its answer is lost {said.sentence}")
 
 
 def _permitted_by(index: PolicyIndex, found: Walk) -> str:
@@ -354,13 +354,13 @@ def policy_text(index: PolicyIndex, packet: Packet, direction: Direction, *, por
     """
     eni = at_port_of(index, port) or index.holders.get(packet.source if direction is Direction.EGRESS else packet.destination)
     if eni is None:
-        return f"{direction.value}: nobody has the address"
+        return f"{direction.value}: no interface has the address"
     acl = ask_acl(index, eni, direction, packet)
     border = "inside the subnet" if acl.acl is None else f"ACL {acl.acl.name} entry {acl.number}"
     if not acl.allows:
         return f"{direction.value}: {border} denies"
     if is_answer:
-        return f"{direction.value}: {border}, groups let answers pass"
+        return f"{direction.value}: {border}, groups permit answers"
     groups = ask_groups(index, eni, direction, packet)
     if groups.rule is None or groups.group is None:
         return f"{direction.value}: {border}, no rule of {', '.join(group.name for group in groups.asked) or 'no group'} permits"

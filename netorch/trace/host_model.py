@@ -16,6 +16,7 @@ from netorch.state.l2 import Fdb
 from netorch.state.l3 import LOCAL, MAIN_TABLE, Address, Neighbour, Route, Rule
 from netorch.state.link import CableEnd, TapPort, Uplink, VethPort, Vrf, Vxlan
 from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_table
+from netorch.state.nft import FlowtableDevice
 from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.tc import StrangeFilter, TcFilter
 from netorch.trace.codes import Code
@@ -172,6 +173,11 @@ class HostModel:
             if isinstance(obj, TcFilter | StrangeFilter) and obj.netns == OVERLAY:
                 found.setdefault((obj.ifname, obj.hook), []).append(obj)
         return found
+
+    def flowtable_of(self, ifname: str) -> str:
+        """Return the flowtable that forwards a device's packets, or ""."""
+        found = self.objects.get(("nft-flowtable-device", OVERLAY, ifname))
+        return found.flowtable if isinstance(found, FlowtableDevice) else ""
 
     def table_of_vrf(self, vrf: str) -> int | None:
         """Return the routing table of a VRF, or None if the VRF is missing or down."""

@@ -12,7 +12,7 @@ from netorch.trace.hooks.nft import HookVerdict, Ruleset
 from netorch.trace.hooks.nft_rules import Hit
 from netorch.trace.hooks.skb import CT_DIRECTIONS, CT_STATES, Skb
 from netorch.trace.host_model import HostModel
-from netorch.trace.way import Ct, Hop, Place, Tracker, connection_of
+from netorch.trace.way import Ct, Flow, Hop, Place, Tracker, connection_of
 
 MAX_VISITED = 16  # times that a packet may enter an overlay: sender, a relaying host, receiver, and some appliances in between
 
@@ -34,14 +34,18 @@ class Steps:
         packet: Packet,
         conntrack: Mapping[Tracker, Ct],
         seen: Container[int] | None,
+        offloaded: Container[Flow],
     ) -> None:
         self.hops: list[Hop] = []
+        self.flows: set[Flow] = set()
+        self.gateways: set[Tracker] = set()
         self.marks: dict[Tracker, int] = {}
         self.translated: dict[Tracker, Packet] = {}
         self._host_models = host_models
         self._packet = packet
         self._conntrack = conntrack
         self._seen = seen
+        self._offloaded = offloaded
         self._visited = 0
         self._vni = 0  # of its current VPC
         self._passed: list[tuple[str, str]] = []  # the hosts and ports of interfaces that have forwarded the packet
@@ -55,6 +59,9 @@ class Steps:
         if known is None:
             known = Ct(state="new" if self._packet.begins else "invalid")
         skb.ct_state, skb.ct_direction = CT_STATES[known.state], CT_DIRECTIONS[known.direction]
+        skb.ct_assured = known.assured
+        if tracker.netns != OVERLAY:
+            self.gateways.add(tracker)
         skb.ct_mark = self.marks.get(tracker, known.mark)  # the packet was on this host before, on its way to an appliance
         return known
 

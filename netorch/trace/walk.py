@@ -29,7 +29,7 @@ from collections.abc import Container, Mapping
 from msgspec import structs
 
 from netorch.errors import TraceError
-from netorch.model.packet import Packet
+from netorch.model.packet import ACK, Packet
 from netorch.state.base import OVERLAY
 from netorch.state.l3 import BLACKHOLE, Route
 from netorch.state.link import CableEnd, Vxlan
@@ -43,7 +43,7 @@ from netorch.trace.hooks.skb import CT_STATES, Skb, arriving
 from netorch.trace.hooks.tc import deciding
 from netorch.trace.host_model import Device, HostModel
 from netorch.trace.steps import MAX_VISITED, Died
-from netorch.trace.way import Arrival, Ct, Departure, Place, Reply, RoundTrip, Start, Tracker, Walk
+from netorch.trace.way import Arrival, Ct, Departure, Flow, Place, Reply, RoundTrip, Start, Tracker, Walk, connection_of
 
 
 def walk(
@@ -52,13 +52,16 @@ def walk(
     packet: Packet,
     conntrack: Mapping[Tracker, Ct] | None = None,
     seen: Container[int] | None = None,
+    offloaded: Container[Flow] = (),
 ) -> Walk:
     """Return a packet's way. `seen` has the VNIs of VPCs that may be shown, None: all; the way into others ends at the border.
+
+    `offloaded` are the connections that flowtables forward.
 
     Raises:
       TraceError: a host has an object that cannot be evaluated.
     """
-    walker = _Walker(host_models, packet, conntrack or {}, seen)
+    walker = _Walker(host_models, packet, conntrack or {}, seen, offloaded)
     try:
         arrived_at = walker.from_start(start)
     except Died as end:
@@ -81,7 +84,33 @@ def round_trip(
     for tracker, packet in there.translated.items():
         known[tracker] = Ct(state="established", direction="reply", original=packet)
     backs = (walk(host_models, end, there.packet.answer(), known, seen) for end in _ends(host_models, there))
-    return RoundTrip(there=there, backs=tuple(_recognised(packet, back) for back in backs))
+    trip = RoundTrip(there=there, backs=tuple(_recognised(packet, back) for back in backs))
+    is_offered = packet.has_ports and trip.succeeded
+    return structs.replace(trip, later=_later(host_models, start, packet, trip, seen)) if is_offered else trip
+
+
+def _later(
+    host_models: Mapping[str, HostModel], start: Start, first: Packet, trip: RoundTrip, seen: Container[int] | None
+) -> Walk:
+    """Return the way of a later packet: first rules judge one in each direction, and may add flows; then flowtables forward.
+
+    The namespaces of gateways have no flowtables, and pass it like the first one.
+    """
+    marks = dict(tracker_and_mark for way in trip.ways for tracker_and_mark in way.marks.items())
+    asked, answered = (
+        {tracker: Ct(state="established", direction=direction, mark=mark, assured=True) for tracker, mark in marks.items()}
+        for direction in ("original", "reply")
+    )
+    asked |= {tracker: Ct() for tracker in trip.there.gateways}
+    answered |= {
+        tracker: Ct(state="established", direction="reply", original=packet) for tracker, packet in trip.there.translated.items()
+    }
+    packet = structs.replace(first, flags=ACK)
+    answer = structs.replace(trip.there.packet.answer(), flags=ACK)
+    judged = [walk(host_models, start, packet, asked, seen)]
+    judged += [walk(host_models, end, answer, answered, seen) for end in _ends(host_models, trip.there)]
+    flows = frozenset(flow for way in judged for flow in way.flows)
+    return walk(host_models, start, packet, asked, seen, flows) if flows else judged[0]
 
 
 def _recognised(asked: Packet, back: Walk) -> Walk:
@@ -131,6 +160,8 @@ class _Walker(BetweenSteps):
             counter=counter,
             through=tuple(port for _, port in self._passed),
             marks=self.marks,
+            flows=frozenset(self.flows),
+            gateways=frozenset(self.gateways),
             translated=self.translated,
         )
 
@@ -176,6 +207,8 @@ class _Walker(BetweenSteps):
     def _through(self, host_model: HostModel, link: Device, skb: Skb) -> str:
         """Follow the packet through one host's overlay, starting at a device."""
         self._visited += 1
+        if (flowtable := host_model.flowtable_of(link.ifname)) and (found := self._offload(host_model, link, flowtable, skb)):
+            return self._pass_on(host_model, *found)
         table = self._enter(host_model, link, skb)
         destination = self._packet.destination
         if host_model.is_router(link.vrf, destination):
@@ -190,10 +223,31 @@ class _Walker(BetweenSteps):
             self._run_hook(host_model, Place.POLICY, host_model.overlay, "forward", skb, f"{link.ifname} -> {out.ifname}")
         finally:
             self.marks[self._tracker(host_model, skb.ct_zone)] = skb.ct_mark
+        if skb.flowtable:
+            self.flows.add(Flow(host_model.name, skb.flowtable, connection_of(self._packet)))
+        return self._pass_on(host_model, route, out)
+
+    def _offload(self, host_model: HostModel, link: Device, flowtable: str, skb: Skb) -> tuple[Route, Device] | None:
+        """Let the guard of a device check the packet. Return its route and its device if the flowtable forwards it."""
+        name, skb.iifname = host_model.name, link.ifname
+        said = f"{link.ifname}, which is in {flowtable}"
+        self._run_hook(host_model, Place.FLOWTABLE, host_model.overlay, link.ifname, skb, f"guard of {said}", silent=True)
+        table = host_model.table_of_vrf(link.vrf)
+        if table is None or Flow(name, flowtable, connection_of(self._packet)) not in self._offloaded:
+            return None
+        route = host_model.route(table, self._packet.destination)
+        out = host_model.link(route.ifname) if route is not None else None
+        if route is None or out is None:  # Linux gives up such a flow
+            return None
+        self._note(name, Place.FLOWTABLE, f"{link.ifname} -> {out.ifname} by {flowtable}, behind its guard")
+        return route, out
+
+    def _pass_on(self, host_model: HostModel, route: Route, out: Device) -> str:
+        """Follow the packet to the device of its route."""
         if isinstance(out, Vxlan):
             return self._tunnel(host_model, out, route.via)
         if isinstance(out, CableEnd):
-            return self._cable(host_model, out, route.via or destination)
+            return self._cable(host_model, out, route.via or self._packet.destination)
         if isinstance(out, Xfrm | Vlan):
             return self._to_site(host_model, out)
         return self._deliver(host_model, out, route.via)
@@ -204,9 +258,9 @@ class _Walker(BetweenSteps):
         self._run_hook(host_model, place, host_model.overlay, "input", skb, f"{said}, for the host itself", silent=True)
         found = host_model.listener(link.vrf, self._packet)
         if found is None:
-            said = f"nothing of {host_model.name} listens in {link.vrf} for {said}"
+            said = f"no daemon of {host_model.name} listens in {link.vrf} for {said}"
             self._die(host_model.name, place, said, Code.SERVICE_NOT_LISTENING, (link.ifname, ""))
-        judged = ", which asks policies about each request" if place is Place.SERVICE else ""
+        judged = ", which checks each request against policies" if place is Place.SERVICE else ""
         self._note(host_model.name, place, f"answered by the host: {found.text()}{judged}")
         return link.vrf
 
@@ -234,7 +288,7 @@ class _Walker(BetweenSteps):
         route = host_model.route(table, destination)
         if route is not None and route.type == BLACKHOLE:
             if is_inlet(link.ifname):  # its VRF leads to the interface, or to nothing
-                said = f"{link.ifname} takes nothing for {destination}"
+                said = f"{link.ifname} accepts nothing for {destination}"
                 self._die(host_model.name, Place.INLET, said, Code.ENI_SOURCE_DEST_CHECK_RESTRICTION, (link.ifname, ""))
             said = f"{route.dst} is a black hole in {link.vrf}"
             self._die(host_model.name, Place.ROUTE, said, Code.BAD_STATE_ROUTE, (link.ifname, ""))
@@ -282,7 +336,7 @@ class _Walker(BetweenSteps):
         if found is None and lladdr == vxlan.lladdr:
             return self._through(host_model, vxlan, skb)
         if found is None:
-            self._die(host_model.name, Place.INLET, f"{vxlan.ifname}: nobody here is {lladdr}", Code.STALE_MAPPING)
+            self._die(host_model.name, Place.INLET, f"{vxlan.ifname}: no port or cable has the MAC {lladdr}", Code.STALE_MAPPING)
         for action in found.actions:
             if isinstance(action, Drop):
                 meant = isinstance(found.match, Match)  # for a gateway, but neither IPv4 nor of a public range
@@ -300,7 +354,7 @@ class _Walker(BetweenSteps):
             if action.hook == EGRESS and isinstance(device, CableEnd):
                 return self._leave(host_model, device, lladdr)
             return self._through(host_model, device, skb)
-        raise TraceError(f"{found.text()}: it leads to no inlet; the host's kernel has drifted")
+        raise TraceError(f"{found.text()}: leads to no inlet; the host's kernel has drifted")
 
     def _tunnel(self, host_model: HostModel, vxlan: Vxlan, next_hop: str) -> str:
         """Follow the packet to the next hop's host."""
@@ -319,7 +373,7 @@ class _Walker(BetweenSteps):
         if there is None:
             self._die(name, Place.TUNNEL, f"{said}, where no host carries the VPC", Code.HOST_UNKNOWN)
         if self._visited >= MAX_VISITED:
-            self._die(name, Place.TUNNEL, f"{said}: it goes round in circles", Code.STALE_MAPPING)
+            self._die(name, Place.TUNNEL, f"{said}: it loops", Code.STALE_MAPPING)
         self._note(name, Place.TUNNEL, f"{said} ({there.name})")
         outer = arriving(self._packet, vxlan.local, vtep, vxlan.vni)
         said = f"{self._packet.source} from {vxlan.local} ({name})"

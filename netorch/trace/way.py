@@ -24,6 +24,14 @@ class Tracker(NamedTuple):
     netns: str = OVERLAY
 
 
+class Flow(NamedTuple):
+    """A connection in a flowtable of a host."""
+
+    host: str
+    flowtable: str
+    connection: Connection
+
+
 def connection_of(packet: Packet) -> Connection:
     """Return the common identity of a connection's packets in connection tracking."""
     ends = (packet.source, packet.source_port), (packet.destination, packet.destination_port)
@@ -37,6 +45,7 @@ class Place(Enum):
     """The place on the way where a packet is evaluated."""
 
     PORT = "port"
+    FLOWTABLE = "flowtable"  # past zone, route and policy of its host, behind the guard of the device
     ZONE = "zone"
     ROUTE = "route"
     POLICY = "policy"
@@ -63,6 +72,7 @@ class Ct(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "new"  # new, established, related, invalid
     direction: str = "original"  # or reply
     mark: int = 0
+    assured: bool = False  # conntrack has seen both directions
     original: Packet | None = None  # if a gateway translates: the connection's first packet, before translation
 
 
@@ -119,6 +129,8 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
     counter: str = ""  # the drop counter that this packet would increment
     through: tuple[str, ...] = ()  # the ports of interfaces that are assumed to forward the packet
     marks: dict[Tracker, int] = {}  # the connection's mark after this packet
+    flows: frozenset[Flow] = frozenset()  # to which rules have added its connection
+    gateways: frozenset[Tracker] = frozenset()  # its connection in the namespaces of gateways, as it came there
     translated: dict[Tracker, Packet] = {}  # as it was before a gateway's translation, by the connection after the translation
 
     @property
@@ -147,6 +159,11 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
         return self.hops[-1].place is Place.HOST
 
     @property
+    def offloaded_on(self) -> tuple[str, ...]:
+        """Return the hosts where a flowtable forwards it."""
+        return tuple(dict.fromkeys(hop.host for hop in self.hops if hop.place is Place.FLOWTABLE and hop.ok))
+
+    @property
     def handed_over(self) -> bool:
         """Return whether the way ends at an interface endpoint: by a relay, or because the provider's VPC may not be shown."""
         return self.arrived and self.hops[-1].place is Place.ENDPOINT
@@ -171,6 +188,7 @@ class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
 
     there: Walk
     backs: tuple[Walk, ...] = ()
+    later: Walk | None = None  # of a later TCP or UDP packet, once both ends have sent some; None: the two ways do not succeed
 
     @property
     def back(self) -> Walk | None:

@@ -17,8 +17,12 @@
   daemon, which answers at the port (netorch.services.dhcp): no DHCP ever enters the overlay. Packets that a client sends from
   its own address are logged and dropped in OVERLAY_INET's `input`, whether broadcast or sent to the router. Each port has its
   own rate.
-* A packet that passes gets a mark: "checked at its port". OVERLAY_INET has no zone for a port's packet without it, so a port
-  without its chain cannot send. An instance cannot set the mark: a packet's mark does not survive leaving a namespace.
+* IPv6 packets whose chain of headers does not end in the packet, e.g. because it continues in another fragment, are `invalid`:
+  the packets of which the kernel cannot tell the protocol. The guards behind these chains are chains of an inet table, where
+  Linux drops such packets without counting them. Source: include/net/netfilter/nf_tables_ipv6.h, nft_set_pktinfo_ipv6_ingress.
+* A packet that passes gets a priority: "checked at its port". OVERLAY_INET has no zone for a port's packet without it, so a port
+  without its chain cannot send. An instance cannot set it: Linux resets a packet's priority and mark where a veth leads to
+  another namespace.
 * DHCP servers and router advertisements of an instance reach no other instance: broadcast, multicast and link-local packets are
   not forwarded, so no rule is needed against them. Neighbour entries are permanent, so ARP can only query.
 """
@@ -48,10 +52,19 @@ set dhcp_asked {{
     size 65535
     flags dynamic,timeout
     timeout 10s
+    gc-interval 10s
 }}
 counter spoofed {{
 }}
+counter invalid {{
+}}
 {drop_chain("spoofed")}
+{drop_chain("invalid")}
+chain whole_headers {{
+    meta protocol != ip6 return
+    meta l4proto 0-255 return
+    goto drop_invalid
+}}
 chain dhcp {{
     update @dhcp_asked {{ iif limit rate over {DHCP_PER_S}/second burst {DHCP_PER_S} packets }} drop
     log group {DHCP_GROUP}

@@ -7,6 +7,7 @@ import math
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -72,6 +73,14 @@ def show(title: str, figures: Sequence[Figure]) -> int:
     for line in lines:
         print(f"  {line[0]:{name}}  {line[1]:>{value}}  {line[2]:>{goal}}  {line[3]:{verdict}}  {line[4]}".rstrip())
     return sum(not figure.met for figure in figures)
+
+
+def anonymous_bytes(pid: int | str) -> int:
+    """Return the resident memory of a process that is its own, without pages of mapped files. proc_pid_smaps(5)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError("smaps_rollup has no Anonymous")
 
 
 def lab_underlay(host: str, vtep: str, mtu: int = 1550) -> str:

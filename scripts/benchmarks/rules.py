@@ -24,13 +24,13 @@ import msgspec
 from common import Figure, best_in_turns, growth, lab_underlay, percentile, show
 from propagation import HOSTS, PAUSE_S, AgentProcess, Applied
 
-from netorch.compiler.base import Identity, LocalEni, VpcPart, VpcView
+from netorch.compiler.base import HostView, Identity, LocalEni, VpcPart, VpcView
 from netorch.compiler.registry import compile_vpc_part, inputs_of, load_compilers, parts_of
 from netorch.control.apply.cloud import apply_cloud, plan_cloud
 from netorch.drivers import netns
 from netorch.lab.kernel import run_in_kernel
 from netorch.model.cloud import Cloud, HostDecl, IngressDecl, InstanceDecl, SecurityGroupDecl, SubnetDecl, VpcDecl
-from netorch.model.eni import Attachment, Instance, NetworkInterface
+from netorch.model.eni import Attachment, Host, Instance, NetworkInterface
 from netorch.model.ids import make_id
 from netorch.model.security import ICMP, TCP, NetworkAcl, SecurityGroup, SecurityGroupRule, default_acl
 from netorch.model.vpc import Subnet, Vpc
@@ -182,6 +182,7 @@ def view(count: int) -> VpcView:
         vni=VNI,
         inputs={
             **dict.fromkeys(inputs_of(load_compilers()), ()),
+            HostView: (HostView(host=Host(name="hv1", underlay=HOSTS["hv1"]), underlay_ifname="eth0", underlay_mtu=1550),),
             Vpc: (vpc,),
             LocalEni: (LocalEni(eni=eni, subnet=subnet, instance=instance),),
             SecurityGroup: (group,),

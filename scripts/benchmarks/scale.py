@@ -33,7 +33,7 @@ from netorch.records.codec import decode, encode
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject
 from netorch.state.l3 import Route
 from netorch.state.link import Link
-from netorch.state.nft import NftChain, NftElement, NftMap
+from netorch.state.nft import Flowtable, NftChain, NftElement, NftMap
 from netorch.state.op import Delete
 from netorch.state.owner import overlay_netns
 from netorch.store import open_store
@@ -54,7 +54,7 @@ def take_down(kernel: LinuxKernel) -> list[KernelObject]:
     lasting = [
         obj
         for obj in objects
-        if isinstance(obj, Link | NftElement | NftChain | NftMap) or (isinstance(obj, Route) and not obj.ifname)
+        if isinstance(obj, Link | NftElement | NftChain | NftMap | Flowtable) or (isinstance(obj, Route) and not obj.ifname)
     ]
     assert kernel.apply([Delete(obj) for obj in reversed(lasting)]) == []
     return objects

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pyroute2 import IPRoute
 
-from netorch.diagnose.drift import Drift, find_drift
+from netorch.cli.main import cli
+from netorch.diagnose.host.drift import Drift, find_drift
 from netorch.drivers import ethtool, netns
 from netorch.drivers.nft.tables import Nft
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
@@ -341,6 +345,35 @@ def drift_of(world: World, host: str) -> Drift:
             return find_drift(host, store)
     finally:
         store.close()
+
+
+def cache_of(world: World, host: str, code: int) -> dict[str, Any]:
+    """Return what `netorch map cache` says of a host, on that host."""
+    words = ["--store", str(world.store_path), "map", "cache", host, "--state-dir", str(world.directory), "-o", "json"]
+    with netns.inside(world.hosts[host].fd):
+        done = CliRunner().invoke(cli, [*words, "--timeout", str(60 if code == 0 else 0)])
+    assert done.exit_code == code, (done.output, done.exception)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_host_says_what_it_holds_otherwise_than_the_store(steady: World) -> None:
+    settled = cache_of(steady, "hv1", 0)
+    assert (settled["differences"], settled["mappings"], settled["vpcs"], settled["running"]) == ([], 4, 1, True)
+    steady.stop_agent("hv1")
+    ip(steady, "route del 10.44.12.5/32 table 20000")
+    ip(steady, "route add 10.44.12.9/32 dev vrf20000 table 20000 proto 200")
+    steady.apply(f"{CLOUD}  - {{name: c, host: hv2, address: 10.44.12.6}}\n")
+    found = cache_of(steady, "hv1", 2)
+    states = {(each["where"], each["address"]): (each["vpc"], each["state"]) for each in found["differences"]}
+    assert {place: state for place, state in states.items() if "." in place[1]} == {
+        ("agent", "10.44.12.6"): ("default/acme", "missing"),
+        ("kernel", "10.44.12.5"): ("default/acme", "missing"),
+        ("kernel", "10.44.12.6"): ("default/acme", "missing"),
+        ("kernel", "10.44.12.9"): ("default/acme", "foreign"),
+    }
+    steady.start_agents("hv1")
+    assert cache_of(steady, "hv1", 0)["mappings"] == 6  # c has an IPv6 address, too
 
 
 def test_the_overlay_gets_its_name_back(steady: World) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from netorch.compiler.base import router_mac
 from netorch.control.actions.moves import move_instance
+from netorch.control.placement.evacuation import evacuate_host
 from netorch.model.eni import Instance
+from netorch.records import keys
 from netorch.state.base import HOST_SLICE
+from tests.rig.packets import ETH_P_IP, PATIENCE_S, PacketListener, ethernet, send_vxlan, udp, vxlan
 from tests.rig.world import World, wait_for
 
 pytestmark = pytest.mark.root
@@ -77,6 +81,41 @@ def test_an_instance_leaves_a_dead_host(world: World) -> None:
     world.start_agents("hv1")
     wait_for(lambda: settled(world, "acme/a", "hv3"), "the old host to forget it")
     assert world.reaches("acme/c", "acme/a")
+
+
+def refused(world: World, host: str) -> int:
+    """Return how many packets of hosts that may not speak so a host has dropped."""
+    counters = world.counters(host)
+    return counters["unverified"] + counters["unknown_vtep"]
+
+
+def test_a_host_that_was_wrongly_believed_dead_cannot_speak_for_what_it_lost(world: World) -> None:
+    world.start_agents()
+    world.apply(CLOUD)
+    world.settle()
+    vni, a, b = world.vpc("acme").vni, world.eni("acme/a"), world.eni("acme/b")
+
+    def speak(payload: bytes) -> None:
+        """Send as hv1 sends a packet from a to b."""
+        frame = ethernet(router_mac("192.0.2.12"), router_mac("192.0.2.11"), ETH_P_IP, udp(a.address, b.address, payload))
+        send_vxlan("hv1", "192.0.2.11", "192.0.2.12", vxlan(vni, frame))
+
+    with PacketListener(world.instance("acme/b").id) as listener:
+        speak(b"before")
+        assert listener.hears(b"before", PATIENCE_S)
+        world.stop_agent("hv1")  # its kernel goes on
+        wait_for(lambda: world.store.get(keys.host_live("hv1")) is None, "the end of hv1's lease")
+        left = list(evacuate_host(world.store, world.caller, "hv1", ["hv3"]))
+        assert {(one.host, one.problem) for one in left} == {("hv3", "")}
+        world.settle()
+        dropped = refused(world, "hv2")
+        speak(b"after")
+        wait_for(lambda: refused(world, "hv2") == dropped + 1, "the drop to be counted")
+        assert not listener.hears(b"after")
+    wait_for(lambda: world.reaches("acme/b", "acme/a", tries=1), "the instance at its new host")
+    world.start_agents("hv1")
+    wait_for(lambda: list(world.agent("hv1").reconciler.slices) == [HOST_SLICE], "hv1 to remove what has left")
+    assert world.reaches("acme/c", "acme/b")
 
 
 def test_a_changed_file_moves_adds_and_removes(world: World) -> None:

@@ -105,7 +105,7 @@ def test_an_instance_in_a_namespace_with_a_default_route_is_told_that_it_stays(t
         two.settle()
         info = next(found for found in describe_instances(two.inventory(), two.caller) if found.instance.name == "c")
         assert info.state is InstanceState.RUNNING
-        assert "had an IPv4 default route already" in info.reason
+        assert "already had an IPv4 default route" in info.reason
         assert foreigner("container", "route show default").startswith("default dev up0")
         two.apply(CLOUD)
         assert (netns.RUN_NETNS / "container").exists()

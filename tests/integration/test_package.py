@@ -56,6 +56,8 @@ ls /var/lib/netorch/netorch.db
 def test_the_package_lives_from_installation_to_purge(tmp_path: Path) -> None:
     built = subprocess.run([ROOT / "scripts/package"], check=True, capture_output=True, text=True)
     package = ROOT / built.stderr.split()[-1]
+    listed = subprocess.run(["dpkg-deb", "--contents", package], check=True, capture_output=True, text=True).stdout
+    assert "/usr/share/doc/netorch/docs/design/identities.md" in listed, "texts name it"
     (tmp_path / "root").mkdir()
     command = ["unshare", "--mount", "--net", "--pid", "--fork", "sh", "-ec", IN_A_ROOT, "sh"]
     done = subprocess.run(
@@ -74,5 +76,5 @@ def test_the_package_lives_from_installation_to_purge(tmp_path: Path) -> None:
     assert rest[3] == "disabled", "nothing is enabled by installing it"
     settings, end = decoder.raw_decode("\n".join(rest[4:]))
     assert {"setting": "host", "value": "hv1", "from": "/etc/netorch/netorch.toml:21"}.items() <= settings[1].items()
-    assert "netorch: the store, snapshots and keys stay in /var/lib/netorch" in done.stdout
+    assert "netorch: the store, snapshots and keys remain in /var/lib/netorch" in done.stdout
     assert done.stdout.splitlines()[-1] == "/var/lib/netorch/netorch.db", "nothing but what is the operator's is left"

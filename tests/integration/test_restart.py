@@ -109,7 +109,7 @@ def test_a_second_agent_of_a_host_is_refused_whatever_its_state_directory(world:
             timeout=PATIENCE_S,
             check=False,
         )
-        assert (done.returncode, "an agent of this host runs already" in done.stderr) == (1, True), done.stderr
+        assert (done.returncode, "an agent of this host is already running" in done.stderr) == (1, True), done.stderr
     agent = world.agents["hv1"]
     assert isinstance(agent, AgentProcess)
     agent.kill()

@@ -166,7 +166,7 @@ def test_another_table_becomes_the_main_one_under_traffic(cloud: World, pair: tu
     everywhere = [("app1", "db1"), ("app1", "db2"), ("web1", "app1"), ("db2", "web1"), ("web2", "db1")]
     assert [each for each in everywhere if not _reaches(cloud, *each, version)] == []
     cloud.agent("hv1").audit()
-    assert cloud.agent("hv1").reconciler.pending() == []
+    assert cloud.agent("hv1").pending() == []
 
 
 def _changes_under_traffic(
@@ -236,7 +236,7 @@ def test_a_route_of_a_table_that_somebody_deletes_comes_back(cloud: World) -> No
         wait_for(lambda c=command: shown(cloud, c), f"the route to {dst} again")  # type: ignore[misc]
     cloud.settle()
     cloud.agent("hv1").audit()
-    assert cloud.agent("hv1").reconciler.pending() == []
+    assert cloud.agent("hv1").pending() == []
 
 
 def test_an_agent_killed_while_a_subnet_changes_its_table_ends_as_the_records_say(world: World) -> None:
@@ -256,7 +256,7 @@ def test_an_agent_killed_while_a_subnet_changes_its_table_ends_as_the_records_sa
     world.stop_agent("hv1")
     world.start_agents("hv1")
     world.settle()
-    assert world.agent("hv1").reconciler.pending() == []
+    assert world.agent("hv1").pending() == []
     assert f"master vrf{VNI}.1 " in shown(world, f"link show {world.port('acme/web1')}")
     for version in (4, 6):
         assert _reaches(world, "web1", "db2", version)

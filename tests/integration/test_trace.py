@@ -11,6 +11,7 @@ from netorch.diagnose.trace import Report, trace
 from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.state.base import OVERLAY
+from netorch.state.op import Delete
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from tests.integration.test_drift import nft
@@ -64,7 +65,13 @@ def steady(world: World) -> World:
 
 def traced(world: World, source: str, destination: str, service: str) -> Report:
     with closing(open_store(str(world.store_path))) as store:
-        return trace(store, read_inventory(store), Caller(operator=True), source, destination, service, timeout_s=1.0)
+        return trace(store, read_inventory(store), Caller(operator=True), source, destination, service, timeout_s=2.0)
+
+
+def later_hosts(found: Report) -> list[tuple[str, ...]]:
+    """Return the hosts whose flowtables forward later packets, by model and kernel."""
+    trips = (trip for trip in (found.model, found.kernel) if trip is not None)
+    return [trip.later.offloaded_on for trip in trips if trip.later is not None]
 
 
 STORIES = [
@@ -88,6 +95,7 @@ def test_model_kernel_and_live_packet_agree(steady: World) -> None:
         assert found.disagreement == "", (source, destination, service)
         assert found.kernel_problem == found.live.why_not == ""
         assert (found.verdict.code, found.reachable) == (code, code is None)
+        assert later_hosts(found) == ([("hv1", "hv2")] * 2 if code is None and service[:3] in ("tcp", "udp") else [])
         # The instances' own kernels send packets meanwhile, mostly IPv6, which may be counted too.
         assert not counter or ("hv2", counter) in found.live.drops
 
@@ -121,6 +129,11 @@ def test_an_answer_that_an_acl_eats_is_found_by_model_and_kernel_and_never_seen(
 def test_a_kernel_that_has_drifted_is_named(steady: World) -> None:
     steady.stop_agent("hv1")
     port = steady.port("acme/a")
+    kernel = steady.reader("hv1")
+    assert kernel.apply([Delete(kernel.dump()["nft-flowtable-device", OVERLAY, port])]) == []
+    found = traced(steady, "a", "b", "tcp/443")
+    slow = "on hv1 rules judge later packets that a flowtable should forward; the packets arrive, but more slowly"
+    assert (found.offloading.hosts, found.disagreement, found.reachable) == (("hv1",), slow, True)
     nft(steady, OVERLAY, f'delete element inet netorch egress_policy {{ "{port}" }}')
     found = traced(steady, "a", "b", "tcp/443")
     assert found.model is not None

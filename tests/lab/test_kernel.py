@@ -46,7 +46,7 @@ def test_the_kernel_has_what_the_data_plane_needs(capfd: pytest.CaptureFixture[s
 
 
 def test_a_command_that_takes_too_long_is_ended() -> None:
-    with pytest.raises(LabError, match=r"sleep 1000 still runs after 2\.0 s"):
+    with pytest.raises(LabError, match=r"sleep 1000 was still running after 2\.0 s"):
         run_in_kernel(["sleep", "1000"], timeout_s=2.0)
 
 

@@ -116,12 +116,12 @@ def test_what_does_not_exist_is_told(lab: str, capfd: pytest.CaptureFixture[str]
     err = capfd.readouterr().err
     assert "no-such-command: No such file" in err
     assert "there is no node 'middle'; there are left, right" in err
-    with pytest.raises(LabError, match=r"lab other: it is not up \(up are: pair\)"):
+    with pytest.raises(LabError, match=r"lab other: it is not up \(running labs: pair\)"):
         inspect("other")
 
 
 def test_a_second_lab_of_the_name_is_refused(lab: str) -> None:
-    with pytest.raises(LabError, match="it is up already"):
+    with pytest.raises(LabError, match="it is already up"):
         up(Path(os.environ["XDG_STATE_HOME"]) / "pair.clab.yml", Way.KERNEL)
 
 
@@ -193,7 +193,7 @@ def test_a_lab_that_is_taken_down_during_a_command_ends_it_in_one_line(
     done = subprocess.run(
         [*netorch, "destroy", "-t", str(tmp_path / "brief.clab.yml")], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "lab brief is gone\n"
+    assert done.stdout == "lab brief is removed\n"
     _, err = running.communicate(timeout=60)
-    assert (running.returncode, err) == (1, "error: lab brief: it was taken down during the command\n")
+    assert (running.returncode, err) == (1, "error: lab brief: the lab was taken down during the command\n")
     assert not list((tmp_path / "netorch" / "lab").iterdir())

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 STORIES = sorted(path.stem for path in story.STORIES.glob("*.yaml"))
-LONG = ("datacenter", "internet", "services")
+LONG = ("cluster", "datacenter", "internet", "services")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in STORIES])

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from netorch.errors import LabError
-from netorch.lab import hosts
+from netorch.lab import hosts, nodes
 from netorch.lab.containerlab.file import load_topology
-from netorch.lab.wiring import in_node
+from netorch.lab.wiring import cabled, in_node
 from tests.rig.world import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -38,6 +38,10 @@ topology:
 
 def said(*argv: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def namespaces() -> set[str]:
+    return {line.split()[0] for line in said("ip", "netns", "list").splitlines()}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ def test_each_step_is_told(lab: list[str]) -> None:
 
 
 def test_a_command_that_never_ends_is_named_and_the_lab_taken_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "EXEC_S", 0.3)
+    monkeypatch.setattr(nodes, "EXEC_S", 0.3)
     text = "name: slow\ntopology: {nodes: {slow-a: {kind: linux, exec: [sleep 1000]}}}\n"
     with pytest.raises(LabError, match=r"lab slow: slow-a: 'sleep 1000' has run for 0 s; let exec start"):
         hosts.build(load_topology("slow.clab.yml", text), tmp_path / "lab", "slow.clab.yml")
@@ -96,3 +100,40 @@ def test_a_sysctl_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     text = "name: odd\ntopology: {nodes: {odd-a: {kind: linux, sysctls: {net.ipv4.nosuch: 1}}}}\n"
     with pytest.raises(LabError, match=r"lab odd: odd-a: the sysctl net.ipv4.nosuch = 1 cannot be set"):
         hosts.build(load_topology("odd.clab.yml", text), tmp_path / "lab", "odd.clab.yml")
+
+
+OPERATED = """
+name: operated
+topology:
+  defaults: {kind: linux}
+  nodes:
+    desk:
+      labels: {netorch.role: console}
+      exec:
+        - sh -c 'echo "store = \\"$NETORCH_LAB_DIR/cloud.db\\"" >"$NETORCH_CONFIG"'
+        - netorch host create hv1 --underlay 192.0.2.11
+        - netorch vpc create acme --cidr 10.44.0.0/16
+        - netorch subnet create app --vpc acme --cidr 10.44.12.0/24
+        - netorch instance run web-1 --subnet app --host hv1 --no-wait
+    hv1:
+      labels: {netorch.role: hypervisor, netorch.underlay: 192.0.2.11}
+      exec:
+        - ip addr add 192.0.2.11/24 dev eth1
+        - sh -c 'echo "store = \\"$NETORCH_LAB_DIR/cloud.db\\"" >"$NETORCH_CONFIG"'
+  links: [{type: dummy, endpoint: {node: hv1, interface: eth1}}]
+"""
+
+
+def test_with_a_console_its_commands_make_the_hosts_and_all_of_it_goes_with_the_lab(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = namespaces()
+    record = hosts.build(load_topology("operated.clab.yml", OPERATED), tmp_path / "lab", "operated.clab.yml")
+    try:
+        assert not nodes.store_path(tmp_path / "lab").exists()
+        wait_for(lambda: any(name.startswith("i-") for name in cabled("netorch-hv1")), "the instance's port")
+        status = hosts.run(record, tmp_path / "lab", None, ["sh", "-c", "echo $NETORCH_HOST; netorch instance list -o name"])
+        assert (status, capfd.readouterr().out.split()) == (0, ["desk", "default/acme/web-1"])
+    finally:
+        hosts.destroy(tmp_path / "lab")
+    assert namespaces() == before

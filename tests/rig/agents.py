@@ -24,6 +24,7 @@ from netorch.drivers import netns
 from netorch.drivers.conntrack.sources import KernelFlows
 from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.linux import LinuxKernel
+from netorch.state.op import Op
 from netorch.state.owner import overlay_netns
 from netorch.store import open_store
 from tests.rig.packets import PATIENCE_S
@@ -97,6 +98,11 @@ class AttentiveAgent(Agent):
         with self.busy:
             self.reconciler.read_kernel()
 
+    def pending(self) -> list[Op]:
+        """Return what an `apply` would do, between two turns: within one, what was compiled is not applied yet."""
+        with self.busy:
+            return self.reconciler.pending()
+
     def has_done(self, revision: int) -> bool:
         """Return whether the agent has acted on everything that the store held at a revision."""
         with self.busy:
@@ -164,15 +170,16 @@ def restricted() -> list[str]:
 class AgentProcess:
     """An agent in a process of its own, which a test can kill."""
 
-    def __init__(self, host: Host, store_path: Path, state_dir: Path) -> None:
-        self.log = state_dir / f"{host.name}.log"
+    def __init__(self, host: Host, store: Path | str, state_dir: Path) -> None:
+        # Not in the state directory of a file's cloud: a test may fill its disk.
+        self.log = (store.parents[1] if isinstance(store, Path) else state_dir) / f"{host.name}.log"
         command = [
             *restricted(),
             sys.executable,
             "-m",
             "netorch",
             "--store",
-            str(store_path),
+            str(store),
             "agent",
             "run",
             "--host",
@@ -186,6 +193,14 @@ class AgentProcess:
     def pid(self) -> int:
         """Return the process ID."""
         return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Return whether the process runs."""
+        return self._process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal that does not end the process."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """Send SIGKILL and wait."""

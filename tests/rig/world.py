@@ -32,6 +32,7 @@ from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.vpc import VpcRecords
 from netorch.spec import load_cloud
 from netorch.store import open_store
+from netorch.store.base import Store
 from tests.rig.agents import AgentProcess, AgentThread, AttentiveAgent, Host
 from tests.rig.hosts import end_services
 from tests.rig.packets import PATIENCE_S
@@ -102,15 +103,21 @@ class World:
     """The hosts, the store and the agents; `close` removes all of it."""
 
     def __init__(
-        self, directory: Path, host_names: Sequence[str] = ("hv1", "hv2", "hv3"), mtu: int = UNDERLAY_MTU, *, serves: bool = False
+        self,
+        directory: Path,
+        host_names: Sequence[str] = ("hv1", "hv2", "hv3"),
+        mtu: int = UNDERLAY_MTU,
+        *,
+        serves: bool = False,
+        store: Store | None = None,
     ) -> None:
-        """Make hosts without agents; `serves`: real daemons serve their instances."""
+        """Make hosts without agents; `serves`: real daemons serve their instances; `store`: instead of the file."""
         self.directory = directory
         if not serves:
             remembered.remember(host_names)
         self.store_path = directory / "store" / "netorch.db"  # in its own directory, which a test may remove
         self.store_path.parent.mkdir()
-        self.store = open_store(str(self.store_path), create=True)
+        self.store = store or open_store(str(self.store_path), create=True)
         self.caller = Caller(owner="default", operator=True)
         self.agents: dict[str, AgentThread | AgentProcess] = {}
         self._readers: dict[str, LinuxKernel] = {}

@@ -38,12 +38,12 @@ def test_a_command_is_shown_as_typed_with_what_it_said_and_what_that_proves(capf
 @pytest.mark.parametrize(
     ("act", "problem"),
     [
-        ({"run": "false"}, "exited with 1 instead of 0"),
-        ({"run": "true", "exits": [2, 3]}, "exited with 0 instead of 2 or 3"),
+        ({"run": "false"}, "exit status 1 instead of 0"),
+        ({"run": "true", "exits": [2, 3]}, "exit status 0 instead of 2 or 3"),
         ({"run": "echo one", "says": ["one", "two"]}, "does not match 'two'"),
         ({"run": "echo {lost}"}, "lost was not found"),
-        ({"run": "false", "quiet": True, "within_s": 0.1}, "exited with 1"),
-        ({"run": "true", "meanwhile": [{"run": "false"}]}, "exited with 1"),
+        ({"run": "false", "quiet": True, "within_s": 0.1}, "exit status 1"),
+        ({"run": "true", "meanwhile": [{"run": "false"}]}, "exit status 1"),
     ],
 )
 def test_what_does_not_hold_is_said_and_counted(capfd: pytest.CaptureFixture[str], act: dict[str, object], problem: str) -> None:
@@ -114,7 +114,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("command", "status", "summary"),
-    [("true", 0, "1 expectations held, 0 did not"), ("false", 1, "0 expectations held, 1 did not")],
+    [("true", 0, "1 expectations met, 0 not met"), ("false", 1, "0 expectations met, 1 not met")],
 )
 def test_the_exit_status_tells_whether_all_held(tmp_path: Path, command: str, status: int, summary: str) -> None:
     told = {"title": "t", "steps": [{"title": "s", "acts": [{"run": command, "expect": "it works"}]}]}
@@ -127,9 +127,9 @@ def test_the_exit_status_tells_whether_all_held(tmp_path: Path, command: str, st
 
 def test_stories_are_listed_and_an_unknown_one_is_refused() -> None:
     listed = [line.split()[0] for line in run("--list").stdout.splitlines()]
-    assert listed == ["datacenter", "internet", "policy", "quickstart", "routes", "services"]
+    assert listed == ["cluster", "datacenter", "internet", "policy", "quickstart", "routes", "services"]
     assert run("lost").returncode == 2
-    assert "no story called lost; scripts/demo --list names them" in run("lost").stderr
+    assert "there is no story lost; scripts/demo --list lists them" in run("lost").stderr
 
 
 @pytest.mark.parametrize("path", sorted(story.STORIES.glob("*.yaml")), ids=lambda path: path.stem)

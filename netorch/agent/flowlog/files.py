@@ -84,7 +84,7 @@ class LogFiles:
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Open a file, but not a symbolic link: a user who may write the directory could link to a file of somebody else."""
+    """Open a file, but not a symbolic link: a user who may write the directory could link to a file of another user."""
     return os.open(path, flags | os.O_NOFOLLOW)
 
 

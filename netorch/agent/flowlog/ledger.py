@@ -109,6 +109,10 @@ class LogFlows:
         length = self.target.log.interval_s
         return (self.start_s // length + 1) * length
 
+    def is_over(self, now: float) -> bool:
+        """Return whether the interval has ended. One that has not begun has, too: the clock was set back."""
+        return not self.start_s <= now < self.end_s()
+
 
 class Ledger:
     """All flow logs of a host."""
@@ -251,15 +255,18 @@ class Ledger:
         """Return when the next interval ends; None without flow logs."""
         return min((flows.end_s() for flows in self._logs.values()), default=None)
 
+    def is_due(self, now: float) -> bool:
+        """Return whether an interval has ended."""
+        return any(flows.is_over(now) for flows in self._logs.values())
+
     def finish(self, now: float, *, everything: bool = False) -> list[Finished]:
         """Return the lines of the intervals that have ended (with `everything`: of all), and begin new ones."""
         finished = []
         for log_id, flows in list(self._logs.items()):
-            backwards = now < flows.start_s  # the clock was set back
-            end_s = flows.end_s()
-            if not (everything or backwards or now >= end_s):
+            if not (everything or flows.is_over(now)):
                 continue
-            until = now if everything or backwards or now - end_s > flows.target.log.interval_s else end_s
+            end_s = flows.end_s()
+            until = end_s if not everything and 0 <= now - end_s <= flows.target.log.interval_s else now  # now: it was set
             finished.append(_write(flows, until))
             self._forget(flows)
             self._logs[log_id] = LogFlows(flows.target, until, counting=flows.counting)

@@ -66,7 +66,8 @@ class FlowLogger:
             return None
         if not self._listening or self._sources.walking:
             return RETRY_S
-        return max(0.0, end - self._clock())
+        now = self._clock()
+        return 0.0 if self._ledger.is_due(now) else end - now
 
     def turn(self) -> None:
         """Take in a part of the events, and write the intervals that have ended; never blocks for long."""
@@ -92,7 +93,7 @@ class FlowLogger:
 
     def _listen(self) -> None:
         wanted: frozenset[int | str] = frozenset((*self._vni_of, *self._gateways)) if self._ledger.logs else frozenset()
-        if wanted == self._listening or self._clock() < self._retry_at:
+        if wanted == self._listening or 0.0 < self._retry_at - self._clock() <= RETRY_S:  # more: the clock was set back
             return
         try:
             self._sources.listen(self._vni_of if wanted else (), self._gateways if wanted else ())
@@ -156,8 +157,7 @@ class FlowLogger:
                 self._ledger.drop_at_gateway(gateway, headers, drop, packet.at_s or now)
 
     def _advance(self) -> None:
-        end = self._ledger.next_end()
-        due = end is not None and self._clock() >= end
+        due = self._ledger.is_due(self._clock())
         if (due or self._fresh) and self._listening and not self._sources.walking:
             self._walking_for = set(self._fresh)
             self._sources.walk()

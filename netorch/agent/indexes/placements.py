@@ -15,7 +15,7 @@ def why_not_carried(key: str, resource_id: str, value: bytes) -> str:
     """
     kind = BY_PREFIX.get(resource_id.rpartition("-")[0])
     if kind is None or not kind.placed:
-        return str(NewerRecord(key, f"asks for a kind of resource that no agent of this version carries: {resource_id}"))
+        return str(NewerRecord(key, f"requests a kind of resource that agents of this version cannot carry: {resource_id}"))
     try:
         check_schema(key, value, Placement)
     except NewerRecord as error:

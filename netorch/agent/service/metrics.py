@@ -58,20 +58,28 @@ def metrics_of(seen: Seen) -> list[Metric]:
         _one("netorch_store_revision", "The revision of the store that the agent has followed.", seen.revision),
         _one("netorch_kernel_objects", "Kernel objects that are netorch's.", status.objects),
         _one("netorch_kernel_writes_total", "Operations on the kernel since the agent started.", status.writes),
-        _one("netorch_drift_repaired_total", "Objects that somebody else had changed, repaired since.", status.repaired),
-        _one("netorch_drift_foreign_objects", "Things in netorch's own namespace that are not netorch's.", len(status.foreign)),
+        _one(
+            "netorch_drift_repaired_total",
+            "Objects that were changed by others and repaired since the agent started.",
+            status.repaired,
+        ),
+        _one("netorch_drift_foreign_objects", "Foreign objects in netorch's own namespace.", len(status.foreign)),
         _one("netorch_vpcs", "VPCs that the host carries.", len(seen.mappings)),
-        _one("netorch_vpcs_degraded", "VPCs that are not as they should be on the host.", seen.degraded),
-        _one("netorch_host_trouble", "1: something is wrong with the whole host: netorch status.", bool(status.trouble)),
+        _one("netorch_vpcs_degraded", "VPCs that are not fully programmed on the host.", seen.degraded),
+        _one("netorch_host_trouble", "1: the whole host has a problem, see netorch status.", bool(status.trouble)),
         *_of_certificate(seen),
         Metric(
             "netorch_map_cache_entries",
             "Mappings of a VPC that the host holds.",
             tuple(({"vni": str(vni)}, float(count)) for vni, count in sorted(seen.mappings.items())),
         ),
-        _one("netorch_map_violations_total", "VXLAN packets that their sender may not have sent.", violations),
+        _one("netorch_map_violations_total", "VXLAN packets dropped because their sender may not send them.", violations),
         Metric("netorch_dropped_packets_total", "Packets that were dropped, by reason.", dropped),
-        _one("netorch_connection_table_percent", "How full the connection table is, from half on.", status.table_percent),
+        _one(
+            "netorch_connection_table_percent",
+            "How full the connection table is, reported from one half on.",
+            status.table_percent,
+        ),
         _one("netorch_vpcs_refused", "VPCs that hold too many connections to open new ones.", len(status.refused)),
         *_of_edge(status),
         *_of_nat_gateways(seen),
@@ -90,10 +98,10 @@ def _of_certificate(seen: Seen) -> Iterator[Metric]:
 
 
 def _of_edge(status: AgentStatus) -> Iterator[Metric]:
-    yield _one("netorch_edge_ready", "1: the host, if it is an edge, is fit to carry packets.", not status.not_ready)
+    yield _one("netorch_edge_ready", "1: the host is an edge and is ready to carry packets.", not status.not_ready)
     sessions = tuple(({"router": each.router}, float(each.state == ESTABLISHED)) for each in status.border)
     yield Metric("netorch_bgp_session_up", "1: the session with the border router is established.", sessions)
-    yield _one("netorch_edges_silent", "Edges of the host's VPCs that do not say that they are ready.", len(status.silent))
+    yield _one("netorch_edges_silent", "Edges of the host's VPCs that do not report ready.", len(status.silent))
 
 
 def _of_nat_gateways(seen: Seen) -> Iterator[Metric]:
@@ -120,5 +128,5 @@ def _of_tunnels(seen: Seen) -> Iterator[Metric]:
         return tuple((labels, float(value(tunnel))) for labels, tunnel in tunnels)
 
     yield Metric("netorch_vpn_tunnel_up", "1: the tunnel carries packets.", of_each(lambda tunnel: tunnel.is_up))
-    yield Metric("netorch_vpn_tunnel_in_bytes_total", "Bytes that came by the SA.", of_each(lambda tunnel: tunnel.bytes_in))
-    yield Metric("netorch_vpn_tunnel_out_bytes_total", "Bytes that left by the SA.", of_each(lambda tunnel: tunnel.bytes_out))
+    yield Metric("netorch_vpn_tunnel_in_bytes_total", "Bytes received through the SA.", of_each(lambda tunnel: tunnel.bytes_in))
+    yield Metric("netorch_vpn_tunnel_out_bytes_total", "Bytes sent through the SA.", of_each(lambda tunnel: tunnel.bytes_out))

@@ -31,9 +31,11 @@ def restore(host_name: str, kernel: Kernel, file: SnapshotFile, compilers: Seque
     saved = file.load()
     if saved is None:
         if not file.path.exists():
-            log.info("nothing to restore: there is no snapshot path=%s", file.path)
+            log.info("nothing to restore: no snapshot path=%s", file.path)
             return {}
-        raise NetorchError(f"restore: {file.path} cannot be used; nothing is restored, and the agent builds all from the store")
+        raise NetorchError(
+            f"restore: {file.path} is unusable; nothing is restored, and the agent builds everything from the store"
+        )
     records = Records(host_name)
     reconciler = Reconciler(records, Moves(records), kernel, compilers)
     reconciler.assumed = saved.underlay

@@ -21,6 +21,12 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     dirty: Dirty = msgspec.field(default_factory=Dirty)  # what changed in the records
     applied: Set[int] = frozenset()  # slices whose objects were compared with the kernel's, or written
     store: Store | None = None  # None: the store is away, or the records are behind it
+    speaks: bool = True  # whether this agent may write for the host: it holds the host's live record
+
+    @property
+    def writable(self) -> Store | None:
+        """Return the store if this agent may write for the host now."""
+        return self.store if self.speaks else None
 
 
 class Task:

@@ -36,6 +36,7 @@ from netorch.errors import KernelError, UnreadableRecord
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping as EniMapping
+from netorch.model.record import decoder_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet
@@ -74,7 +75,7 @@ class Connections(Task):
                     self._records.address_ended(int(vni, 16), kind)
             records = self._records.vpcs.get(int(vni, 16)) if root == "vpc" and kind == "sg" else None
             group = records.one(SecurityGroup, rest[0]) if records is not None else None
-            if group is not None and _terminations(value) < group.terminations:
+            if group is not None and _terminations(key, value) < group.terminations:
                 self._records.dirty.terminations.add((group.vni, group.id))
 
     def _parted(self, saved: Snapshot) -> Iterator[tuple[int, int]]:
@@ -203,7 +204,7 @@ class Connections(Task):
         own = eni.addresses if eni is not None else ()
         flows = self._tracker.flows(self._reconciler.zone_of(vni), own)
         if len(flows) > HANDED_OVER:
-            log.warning("interface %s: %d of %d connections are left behind", eni_id, len(flows) - HANDED_OVER, len(flows))
+            log.warning("interface %s: %d of %d connections could not be moved", eni_id, len(flows) - HANDED_OVER, len(flows))
             flows = tuple(sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:HANDED_OVER])
         said = HandedOver(flows=tuple(map(uncounted, flows)))
         self._publisher.publish(keys.eni_flows(self._records.host_name, eni_id), said)
@@ -233,7 +234,7 @@ def _permits(index: PolicyIndex, eni: NetworkInterface, direction: Direction, fl
 
 def _owner(value: bytes) -> str:
     try:
-        return msgspec.json.decode(value, type=EniMapping).eni
+        return decoder_of(EniMapping).decode(value).eni
     except UNREADABLE:
         return ""
 
@@ -246,8 +247,8 @@ def _active_peer(value: bytes) -> int | None:
     return found.peer_vni if found.is_native else None
 
 
-def _terminations(value: bytes) -> int:
+def _terminations(key: str, value: bytes) -> int:
     try:
-        return msgspec.json.decode(value, type=SecurityGroup).terminations
-    except UNREADABLE:
+        return parse_value(key, value, SecurityGroup).terminations
+    except UnreadableRecord:
         return 0

@@ -163,7 +163,7 @@ class Handover(Task):
         elif giving is not None and wanted is None:
             self._end(now)
         elif giving is not None and now >= giving.until:
-            log.warning("%s did not take %d gateway(s) in time", giving.to, len(giving.gateways))
+            log.warning("%s did not take over %d gateway(s) in time", giving.to, len(giving.gateways))
             self._gave_up = True
             self._end(now)
         elif giving is not None and word.took == giving.token and host.drained:
@@ -212,13 +212,13 @@ class Handover(Task):
         try:
             known = self._trackers[gateway].flows(0)
         except KernelError as error:
-            log.warning("connections of %s stay behind reason=%r", gateway, str(error))
+            log.warning("connections of %s are not handed over reason=%r", gateway, str(error))
             return []
         # Relayed connections end with their sockets on this host.
         moving = (flow for flow in known if RELAY_ADDRESS not in (flow.source, flow.nat_destination))
         flows = [uncounted(flow) for flow in moving if flow.tcp_state not in _ENDED]
         if len(flows) > MOST:
-            log.warning("gateway %s: %d of %d connections stay behind", gateway, len(flows) - MOST, len(flows))
+            log.warning("gateway %s: %d of %d connections are not handed over", gateway, len(flows) - MOST, len(flows))
         return sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:MOST]
 
     def _refuse(self, gateways: Sequence[str]) -> None:
@@ -228,7 +228,7 @@ class Handover(Task):
                 if gateway in self._trackers:
                     self._trackers[gateway].hand_over(_ALL)
             except KernelError as error:
-                log.warning("gateway %s begins connections that stay behind reason=%r", gateway, str(error))
+                log.warning("gateway %s opens connections that are not handed over reason=%r", gateway, str(error))
 
     def _end(self, now: float) -> None:
         """End the handover that this edge gives; the ban on new connections expires in the kernel."""
@@ -255,7 +255,7 @@ class Handover(Task):
         if now < self._heard_at + ARRIVE_S and self._is_arriving(missing, mappings):
             return
         for gateway in missing:
-            log.warning("gateway %s is not here: its connections stay behind", gateway)
+            log.warning("gateway %s is not on this edge: its connections are not handed over", gateway)
         self._know(
             {gateway: flows[gateway] for gateway in here if not self._records.seats.is_at(host.host.name, mappings[gateway])}
         )
@@ -271,8 +271,8 @@ class Handover(Task):
         self._lost, self._lost_at = "", now
         if unreadable:
             which = f"{len(unreadable)} of {parts} records of connections that {giver} handed over"
-            self._lost = f"{which} could not be read, so these connections must begin again: {unreadable[0]}"
-            log.warning("connections stay behind reason=%r", self._lost)
+            self._lost = f"{which} are unreadable, so these connections are lost: {unreadable[0]}"
+            log.warning("connections are not handed over reason=%r", self._lost)
         self.trouble = self._lost
 
     def _is_arriving(self, missing: Sequence[str], known: Container[str]) -> bool:
@@ -292,12 +292,15 @@ class Handover(Task):
             allowed[vni] -= count
             if count < len(flows):
                 log.warning(
-                    "gateway %s: %d of %d connections stay behind: the VPC's share", gateway, len(flows) - count, len(flows)
+                    "gateway %s: %d of %d connections are not handed over: the VPC's share",
+                    gateway,
+                    len(flows) - count,
+                    len(flows),
                 )
             try:
                 self._trackers[gateway].restore(flows[:count])
             except KernelError as error:
-                log.warning("connections of %s stay behind reason=%r", gateway, str(error))
+                log.warning("connections of %s are not handed over reason=%r", gateway, str(error))
 
     def _clear(self, gateway: str) -> bool:
         """Let a gateway open connections, and forget its kernel's old connections; return whether this succeeded."""
@@ -306,7 +309,7 @@ class Handover(Task):
             tracker.hand_over(frozenset())
             tracker.forget(tracker.flows(0))
         except KernelError as error:
-            log.warning("connections of %s stay behind reason=%r", gateway, str(error))
+            log.warning("connections of %s are not handed over reason=%r", gateway, str(error))
             return False
         return True
 
@@ -319,7 +322,7 @@ class Handover(Task):
             use = self._table.use()
             held = self._table.sample(use.held)
         except KernelError as error:
-            log.warning("connections that are taken over are not limited reason=%r", str(error))
+            log.warning("connections that were taken over are not limited reason=%r", str(error))
             return wanted
         owners = {vpc.vni: vpc.owner for vni in held if vni in self._records.vpcs for vpc in self._records.vpcs[vni].each(Vpc)}
         return within_allowance(wanted, held, owners, use.most)
@@ -353,7 +356,7 @@ class Handover(Task):
         if self._ask_at is None:
             self._ask_at = now + RETURN_S
         if now >= self._ask_at + ASK_S:
-            log.warning("%s handed nothing over asked_again_in_s=%d", partner.host, self._pause_s)
+            log.warning("%s handed nothing over retry_in_s=%d", partner.host, self._pause_s)
             self._ask_at = now + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         return partner.host if now >= self._ask_at else ""

@@ -32,15 +32,16 @@ class MoveEnds(Task):
 
     def turn(self, turn: Turn) -> None:
         """Report to the store the interfaces that have arrived, and those that left long enough ago."""
-        self._has_store = turn.store is not None
-        if turn.store is None:
+        store = turn.writable
+        self._has_store = store is not None
+        if store is None:
             return
         try:
             for mapping in self._moves.incoming():
                 if self._has_arrived(mapping):
-                    complete_arrival(turn.store, self._host_name, mapping.eni)
+                    complete_arrival(store, self._host_name, mapping.eni)
             for eni_id in self._moves.departures_due(turn.now):
-                finish_departure(turn.store, self._host_name, eni_id)
+                finish_departure(store, self._host_name, eni_id)
         except (StoreError, *UNREADABLE) as error:  # these functions read records from the store, which may be unreadable
             log.warning("a move waits for the store reason=%r", str(error))
 

@@ -50,7 +50,7 @@ class NatUses(Task):
             try:
                 use = self._use_of(gateway)
             except (KeyError, KernelError) as error:  # the gateway may have gone since the round began
-                log.warning("use not read gateway=%s reason=%r", gateway, str(error))
+                log.warning("use of gateway not read gateway=%s reason=%r", gateway, str(error))
                 continue
             self._publisher.publish(keys.nat_use(self._host_name, gateway), use)
             self._published.add(gateway)

@@ -78,8 +78,11 @@ class PrivateGateways(Task):
         self._published: dict[int, set[str]] = {}  # VNI -> the ids of connections and interfaces
 
     def recall(self) -> None:
-        """Note which tunnels and ports are up before the first turn, so that a starting agent changes no route."""
-        self._ask_for_tunnels()
+        """Note which tunnels and ports are up before the first turn, so that a starting agent changes no route.
+
+        Raises KernelError: they are unknown, so the agent must not start.
+        """
+        self._look_at_tunnels()
 
     def wake_at(self, now: float) -> float | None:
         """Return when to query tunnels again, if there are any, or when a delayed reach may be written."""
@@ -108,8 +111,8 @@ class PrivateGateways(Task):
             self._invite_at = turn.now + HOLD_S
             if self._records.private_ends.invites:  # at once
                 self._changed, self._may_ask_at = True, turn.now
-        if turn.store is not None:
-            self._say_all_reach(turn.store, turn.now)
+        if turn.writable is not None:
+            self._say_all_reach(turn.writable, turn.now)
         for gone in self._published.keys() - here.keys():
             self._publish(gone, {})
         if here and turn.now >= self._ask_at:
@@ -118,7 +121,15 @@ class PrivateGateways(Task):
             self._say_status(turn.now, sorted(here))
 
     def _ask_for_tunnels(self) -> None:
-        """Query which tunnels and ports are up; whatever depends on them is compiled next."""
+        """Query which tunnels and ports are up. If that fails, nothing changes, and the agent asks again."""
+        try:
+            self._look_at_tunnels()
+        except KernelError as error:
+            log.warning("tunnels not read reason=%r", str(error))
+            self._may_ask_at = self._clock() + ASK_EVERY_S
+
+    def _look_at_tunnels(self) -> None:
+        """Note which tunnels and ports are up; whatever depends on them is compiled next. Raises KernelError."""
         begin = self._clock()
         self._tunnels = self._kernel.tunnels()
         end = self._clock()
@@ -192,7 +203,12 @@ class PrivateGateways(Task):
     def _say_status(self, now: float, here: Sequence[int]) -> None:
         if not self._rounds.is_due(now):
             return
-        sessions, few = self._kernel.customer_sessions(), self._rounds.few(here)
+        try:
+            sessions = self._kernel.customer_sessions()
+        except KernelError as error:
+            log.warning("sessions with customers not read reason=%r", str(error))
+            return
+        few = self._rounds.few(here)
         for vni in few:
             self._publish(vni, dict(self._statuses(vni, sessions)))
         self._owed |= set(few)  # in case a kernel event was lost

@@ -53,7 +53,7 @@ def why_not_ready(facts: Facts) -> str:
     VPCs count only until the edge is ready: a ready edge must not leave all other VPCs because of a new one.
     """
     if not facts.uplink:
-        return "it has no uplink; netorch host update --pair PAIR --uplink UPLINK gives it one"
+        return "it has no uplink; set one: netorch host update --pair PAIR --uplink UPLINK"
     if facts.trouble:
         return facts.trouble
     if not facts.carrier:
@@ -88,6 +88,7 @@ class Readiness(Task):
         """Decide for a host; `handing_over` returns whether its gateways are moving to the other edge of its pair."""
         self.why = ""  # why the host, an edge, is not ready; empty: it is ready, or no edge
         self.sessions: tuple[BorderSession, ...] = ()  # with the border router, at the last look
+        self._unreadable = ""  # why they are unknown
         self._reconciler = reconciler
         self._kernel = kernel
         self._handing_over = handing_over
@@ -119,7 +120,11 @@ class Readiness(Task):
         if now < self._look_at:
             return
         self._look_at = now + LOOK_EVERY_S
-        self.sessions = self._kernel.border_sessions()
+        self._unreadable = ""
+        try:
+            self.sessions = self._kernel.border_sessions()
+        except KernelError as error:  # the sessions are unknown, and so is whether this edge can carry packets
+            self._unreadable = str(error)
         if all(session.state != ESTABLISHED for session in self.sessions):
             self._established_at = math.inf
         elif self._established_at == math.inf:
@@ -127,7 +132,7 @@ class Readiness(Task):
 
     def _facts(self, host: HostView, now: float, *, in_sync: bool) -> Facts:
         reconciler, device = self._reconciler, host.host.uplink.device if host.host.uplink is not None else ""
-        carrier, trouble = False, reconciler.host_trouble
+        carrier, trouble = False, reconciler.host_trouble or self._unreadable
         try:
             carrier = bool(device) and self._kernel.has_carrier(device)
         except KernelError as error:

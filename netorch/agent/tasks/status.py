@@ -72,7 +72,7 @@ class Status(Task):
         return min(self.count_at, now + LEASE_RENEW_S)
 
     def turn(self, turn: Turn) -> None:
-        """Publish differences, and write what is queued while the store is there."""
+        """Queue differences."""
         if turn.dirty.host:  # deleting a host removes its status, so publish again; also at each audit
             self._connected = None
         for slice_id in turn.applied | self._reconciler.problems.keys():
@@ -85,21 +85,24 @@ class Status(Task):
             self.count_at = turn.now + COUNT_EVERY_S
             self._count()
             self._publisher.publish(keys.agent_status(self._host_name), self.of_agent())
-        self._write(turn.store, turn.now)
 
-    def _write(self, store: Store | None, now: float) -> None:
+    def write(self, store: Store | None, now: float) -> None:
+        """Write what is queued for the store, and renew the lease; None: the store is away."""
         if store is None:
             self._connected, self._write_at = None, 0.0
+            self._publisher.lost_store()
             return
         if now < self._write_at:
             return
         started = time.monotonic()
         try:
+            if not self._publisher.stay_alive(store, now):
+                self._connected = None  # another machine writes
+                return
             if store is not self._connected:
                 self._publisher.adopt(store)
                 self._connected = store
-            if self._publisher.stay_alive(store, now):
-                self._publisher.flush(store)
+            self._publisher.flush(store)
         except StoreError as error:
             self._connected = None  # read from the store what was written
             log.warning("status not written reason=%r", str(error))

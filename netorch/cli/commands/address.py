@@ -93,7 +93,7 @@ def _release() -> Delete:
 
 add_list(
     command,
-    "List elastic IP addresses, and ephemeral ones of instances.",
+    "List elastic IP addresses and the ephemeral addresses of instances.",
     COLUMNS,
     _rows,
     within_vpcs=False,
@@ -104,7 +104,7 @@ add_delete(
     command,
     "eipalloc",
     "address",
-    "Release elastic IP addresses that are not associated.\n\nFor an hour nobody else can allocate them.",
+    "Release elastic IP addresses that are not associated.\n\nFor an hour only you can allocate them again.",
     _release,
     verb="release",
 )
@@ -120,7 +120,7 @@ add_delete(
 def allocate(session: Session, pool: str, address: str, name: str, tags: dict[str, str], output: str) -> None:
     """Allocate an elastic IP address.
 
-    It stays yours until it is released. An address that you released recently can be reclaimed with --address.
+    You keep it until you release it. --address reclaims an address that you released recently.
     """
     from netorch.control.actions.outside.addresses import allocate_address
 
@@ -162,7 +162,7 @@ def associate(
 @resource_argument("eipalloc", "address")
 @action
 def disassociate(session: Session, resource: str) -> None:
-    """End the association of an elastic IP address. It stays yours."""
+    """Disassociate an elastic IP address. You keep the address."""
     from netorch.control.actions.outside.addresses import disassociate_address
 
     (allocation,) = session.ids_of("eipalloc", [resource])
@@ -174,11 +174,11 @@ def disassociate(session: Session, resource: str) -> None:
 @pass_session
 @click.pass_context
 def audit(context: click.Context, session: Session, output: str) -> None:
-    """Check that no public address is leaked or used twice.
+    """Check that no public address has leaked or is used twice.
 
     Compares allocations with elastic IPs and associations, in both directions.
 
-    Exit codes: 0 all agree, 2 something does not.
+    Exit codes: 0 they agree, 2 they differ.
     """
     from netorch.records.public import wrong_addresses
 
@@ -188,14 +188,14 @@ def audit(context: click.Context, session: Session, output: str) -> None:
     if rows or output != "table":
         show_rows(rows, FOUND, output)
     else:
-        click.echo("every public address is held once, and by whom it says")
+        click.echo("every public address has exactly one holder, the recorded one")
     context.exit(2 if rows else 0)
 
 
 @command.group("pool")
 @pass_session
 def pools(session: Session) -> None:
-    """Pools of public addresses: ranges that arrive at the edges of one pair."""
+    """Pools of public addresses: ranges that the border router sends to one pair of edges."""
     session.operator_only("address pools")
 
 
@@ -241,13 +241,13 @@ _cidrs = click.argument("cidrs", metavar="CIDR...", nargs=-1, required=True)
 
 @pools.command("create")
 @click.argument("name")
-@click.option("--pair", required=True, help="The pair of edges at which the addresses arrive.")
+@click.option("--pair", required=True, help="The pair of edges that the border router sends the addresses to.")
 @click.option("--cidr", "cidrs", multiple=True, required=True, metavar="CIDR", help="IPv4, or IPv6 /56 or larger; repeatable.")
 @tag_option
 @output_option
 @action
 def create_pool(session: Session, name: str, pair: str, cidrs: tuple[str, ...], tags: dict[str, str], output: str) -> None:
-    """Create an address pool. Customers get single IPv4 addresses of its ranges; VPCs get a /56 of the IPv6 ones."""
+    """Create an address pool. Customers get single addresses from its IPv4 ranges, VPCs get a /56 from its IPv6 ranges."""
     from netorch.control.actions.outside import pools as actions
 
     pool = actions.create_pool(session.store, session.caller, name=name, pair=pair, cidrs=cidrs, tags=tags)

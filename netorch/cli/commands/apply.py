@@ -22,15 +22,21 @@ if TYPE_CHECKING:
     from netorch.model.cloud import Cloud
 
 POLL_S = 0.05
+LATE_S = 20.0  # an agent on a busy machine may renew its lease late
 Keys = dict[str, dict[str, str]]  # pre-shared keys, by the path of a VPN connection and the tunnel
 
 
 @click.command()
 @click.argument("plan_file", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
 @file_option
-@click.option("--yes", is_flag=True, help="Do not ask, even when something is deleted.")
-@click.option("--allow-mass-delete", is_flag=True, help="Permit a plan that ends most of the file's VPCs, instances or routes.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until every host has applied it.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation, even before deletions.")
+@click.option(
+    "--allow-mass-delete",
+    is_flag=True,
+    help="Permit a plan that ends more than half of the file's VPCs, instances, routes or elastic IPs, of ten or more. "
+    "A smaller number needs no permission.",
+)
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until every host has applied the change.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS")
 @output_option
 @action
@@ -55,7 +61,7 @@ def command(
     At a terminal it asks before it deletes or replaces anything. In a script it does not ask.
     """
     if plan_file is not None and context.get_parameter_source("path") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("a saved plan contains its file: leave --file out", context)
+        raise click.UsageError("a saved plan contains its file; leave --file out", context)
     plans: list[CloudPlan] = []
     again = partial(_again, plans, session, path, read_cloud(session, path)) if plan_file is None else None
     plan = again() if again is not None else load_plan(session, plan_file or path)
@@ -70,7 +76,7 @@ def command(
             _ask_about_losses(plan, from_stdin=plan_file is None and str(path) == "-")
         done, keys = _carry_out(session, plans, again, allow_mass_delete=allow_mass_delete, machine=machine)
         if wait and plan.hosts and not session.dry_run:
-            waited = _wait(session, timeout)
+            waited = _wait(session, plans[-1], timeout)
             _tell(waited, on_stdout=not machine)
     if machine:
         told = {"transactions": done, "running": waited.running, "silent_hosts": waited.silent, "pre_shared_keys": keys}
@@ -119,7 +125,7 @@ def made_keys(session: Session, plans: Sequence[CloudPlan]) -> Keys:
 def show_keys(keys: Keys, *, err: bool = False) -> None:
     """Print pre-shared keys that were made."""
     if keys:
-        click.echo("Pre-shared keys that were made; they are shown this once:", err=err)
+        click.echo("New pre-shared keys, shown only now:", err=err)
     for path, tunnels in keys.items():
         for tunnel, psk in tunnels.items():
             click.echo(f"  {path} tunnel {tunnel}  {psk}", err=err)
@@ -131,7 +137,7 @@ def _ask_about_losses(plan: CloudPlan, *, from_stdin: bool) -> None:
 
     losses = plan.counts()[Action.DELETE] + plan.counts()[Action.REPLACE]
     if losses:
-        question = f"{losses} resource{'s' if losses != 1 else ''} will be deleted or replaced. Go on?"
+        question = f"{losses} resource{'s' if losses != 1 else ''} will be deleted or replaced. Continue?"
         confirm(question, from_stdin=from_stdin)
 
 
@@ -144,9 +150,9 @@ class Waited(NamedTuple):
 
 def _tell(waited: Waited, *, on_stdout: bool) -> None:
     if on_stdout:
-        click.echo(f"{waited.running} instances run.")
+        click.echo(f"{waited.running} instance{' is' if waited.running == 1 else 's are'} running.")
     if waited.silent:
-        click.echo(f"No agent runs on {' '.join(waited.silent)}; their instances start when it does.", err=True)
+        click.echo(f"No agent is running on {' '.join(waited.silent)}; their instances start when the agents do.", err=True)
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
@@ -160,26 +166,30 @@ def _progress(what: str) -> Callable[[int, int], None]:
     return show
 
 
-def _wait(session: Session, timeout_s: float) -> Waited:
-    """Wait until every living host says that its interfaces are attached. Raises NetorchError when time is over."""
-    from netorch.control.views.describe import InstanceState, describe_instances
+def _wait(session: Session, plan: CloudPlan, timeout_s: float) -> Waited:
+    """Wait until each living host of a plan says that its interfaces are attached. Raises NetorchError when time is over.
+
+    A host whose agent has run is given up after LATE_S without one, a host that never had one at once.
+    """
+    from netorch.control.apply.waiting import PlannedInstances
 
     end = time.monotonic() + timeout_s
     show = _progress("hosts attaching")
+    since: dict[str, float] = {}
+    planned = PlannedInstances(session.store, session.caller, plan)
     while True:
-        inventory = session.inventory()
-        carried = [info for info in describe_instances(inventory, session.caller) if info.host]
-        live = {name for name, state in inventory.hosts.items() if state.live}
-        silent = sorted({info.host for info in carried} - live)
-        waiting = [info for info in carried if info.state is not InstanceState.RUNNING and info.host not in silent]
-        show(len(carried) - len(waiting), len(carried))
+        absent, now = planned.absent(), time.monotonic()
+        since = {name: since.get(name, now) if has_run else now - LATE_S for name, has_run in absent.items()}
+        given_up = {name for name, at in since.items() if now >= min(at + LATE_S, end)}
+        waiting = planned.waiting(planned.hosts() - given_up)
+        show(len(planned.found) - len(waiting), len(planned.found))
         if not waiting:
-            break
-        if time.monotonic() > end:
+            return Waited(planned.running(absent), sorted(absent))
+        if now > end:
             first = waiting[0]
             name = f"{first.vpc.name}/{first.instance.name} on {first.host}, {first.state.value}"
             reason = f": {first.reason}" if first.reason else ""
-            late = f"{len(waiting)} of {len(carried)} instances are not running after {timeout_s:g} s"
+            late = f"{len(waiting)} of {len(planned.found)} instances are not running after {timeout_s:g} s"
             raise NetorchError(f"{late}; the first is {name}{reason}; see `netorch status`")
         time.sleep(POLL_S)
-    return Waited(len(carried) - sum(info.host in silent for info in carried), silent)
+        planned.look_again()

@@ -16,13 +16,13 @@ from netorch.cli.settings import SETTINGS, machine
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="The file.  [default: netorch-HOST-TIME.tar.gz]")
 @pass_session
 def command(session: Session, host: str, target: Path | None) -> None:
-    """Write a file for who looks for a fault: this host's kernel, agent, log and records, without secrets.
+    """Write a file for fault analysis: this host's kernel, agent, log and records, without secrets.
 
-    Run it as root on the host. What cannot be had is listed in the file's missing.txt. Look into the file before you send it: it
-    has the names, addresses and rules of the VPCs that the host carries, and of others what `netorch status` and the last lines
-    of `netorch history` say.
+    Run it as root on the host. missing.txt in the file lists what could not be collected. Read the file before you send it: it
+    has the names, addresses and rules of the VPCs that the host carries. Of other VPCs it has what `netorch status` and the last
+    lines of `netorch history` show.
 
-    Left out are keys of tunnels and sessions, user data of instances, and what else is called a secret.
+    The file leaves out keys of tunnels and sessions, user data of instances, and every other secret.
     """
     from netorch.diagnose.bugreport.collect import pieces, write
     from netorch.errors import NetorchError
@@ -36,5 +36,6 @@ def command(session: Session, host: str, target: Path | None) -> None:
     except OSError as error:
         raise NetorchError(f"{path}: {error.strerror}; give another path: --output") from error
     click.echo(
-        f"{path}: written, for its owner only" + (f"; {len(missing)} pieces are missing, see missing.txt" if missing else "")
+        f"{path}: written, readable only by its owner"
+        + (f"; {len(missing)} parts are missing, see missing.txt" if missing else "")
     )

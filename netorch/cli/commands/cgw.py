@@ -20,7 +20,7 @@ COLUMNS = Columns(("name", "owner", "address", "identity", "asn"), ("connections
 
 @click.group()
 def command() -> None:
-    """Customer gateways: the customer's own VPN devices. They cannot be modified."""
+    """Customer gateways: records of the customer's own VPN devices. They cannot be modified."""
 
 
 def row(info: CustomerGatewayInfo) -> dict[str, Any]:
@@ -44,9 +44,9 @@ add_common(command, NOUN, "Delete customer gateways without VPN connections.")
 
 @command.command()
 @click.argument("name")
-@click.option("--address", default="", help="Its public IPv4 address, or that of the NAT in front of it. Default: any.")
-@click.option("--identity", default="", help="Its IKE identity, e.g. a domain name. Default: its address.")
-@click.option("--asn", type=int, default=CUSTOMER_ASN, show_default=True, help="Its AS number, for BGP.")
+@click.option("--address", default="", help="The public IPv4 address of the device, or of the NAT in front of it. Default: any.")
+@click.option("--identity", default="", help="The IKE identity of the device, e.g. a domain name. Default: its address.")
+@click.option("--asn", type=int, default=CUSTOMER_ASN, show_default=True, help="The AS number of the device, for BGP.")
 @tag_option
 @output_option
 @action

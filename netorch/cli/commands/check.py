@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def command(context: click.Context, session: Session, path: Path, timeout: float, output: str) -> None:
     """Ping from every instance to every other, try services, and compare the results with a file of expectations.
 
-    Runs where all instances can be reached, e.g. in a lab. Exit codes: 0 everything is as expected, 2 something is not.
+    Run it where all instances can be reached, e.g. in a lab. Exit codes: 0 everything is as expected, 2 something is not.
     """
     from netorch.lab.expect import check, load_expectations
 

@@ -10,7 +10,7 @@ from netorch.cli.settings import SETTINGS, machine
 
 @click.group()
 def command() -> None:
-    """The settings of this machine: /etc/netorch/netorch.toml, NETORCH_* variables over it, options over these.
+    """The settings of this machine: /etc/netorch/netorch.toml; NETORCH_* variables override it, options override both.
 
     NETORCH_CONFIG names another file.
     """
@@ -20,7 +20,7 @@ def command() -> None:
 @output_option
 @click.pass_context
 def show(context: click.Context, output: str) -> None:
-    """Show each setting, where it comes from, and the variable that stands over the file."""
+    """Show each setting, its source, and the variable that overrides the file."""
     settings = machine()
     rows = []
     for name, setting in SETTINGS.items():

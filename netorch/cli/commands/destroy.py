@@ -11,12 +11,12 @@ from netorch.cli.context import Session, action, complete
 
 @click.command()
 @click.argument("vpcs", nargs=-1, metavar="[VPC]...", shell_complete=complete("vpc"))
-@click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="All that this file made.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("-f", "--file", "path", type=click.Path(path_type=Path), help="Everything that this file created.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @action
 @click.pass_context
 def command(context: click.Context, session: Session, vpcs: tuple[str, ...], path: Path | None, yes: bool) -> None:
-    """Delete VPCs with everything in them: the named ones, or all that a file made.
+    """Delete VPCs with everything in them: the named ones, or all that a file created.
 
     This includes elastic IPs and top-level instances. Declared resources that the file did not create stay, as do hosts and
     address pools. At a terminal it asks; in a script it does not.
@@ -35,10 +35,10 @@ def command(context: click.Context, session: Session, vpcs: tuple[str, ...], pat
     else:
         plan = plan_destruction(session.store, session.caller, [session.id_of("vpc", vpc) for vpc in vpcs])
     if not plan.changes:
-        click.echo("Nothing to delete: the file made nothing that is still there.")
+        click.echo("Nothing to delete: nothing that the file created still exists.")
         return
     show_plan(plan, whole=False)
     if not yes and not session.dry_run:
-        confirm("All of this will be deleted. Go on?", from_stdin=str(path) == "-")
+        confirm("All of this will be deleted. Continue?", from_stdin=str(path) == "-")
     done = apply_cloud(session.store, plan, allow_mass_delete=True)
     click.echo(f"Deleted in {done} transaction{'s' if done != 1 else ''}.")

@@ -22,7 +22,7 @@ COLUMNS = Columns(
 
 @click.group()
 def command() -> None:
-    """DHCP options sets: what instances are told besides their addresses. They never change."""
+    """DHCP options sets: what instances get by DHCP besides their addresses. A set cannot be changed."""
 
 
 def row(info: DhcpOptionsInfo) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _actions() -> Actions:
 
 
 NOUN = Noun("dopt", "DHCP options set", COLUMNS, row, _actions, within_vpcs=False)
-add_common(command, NOUN, "Delete DHCP options sets with which no VPC is associated.")
+add_common(command, NOUN, "Delete DHCP options sets that no VPC is associated with.")
 
 
 def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -52,13 +52,17 @@ def _words(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 @command.command()
 @click.argument("name")
-@click.option("--domain-name", default="", help="Completes names without dots.")
+@click.option("--domain-name", default="", help="The domain that completes names without dots.")
 @click.option(
-    "--domain-name-servers", default="", callback=_words, metavar="IP,...", help="Or 'provided': the VPC's own resolver."
+    "--domain-name-servers",
+    default="",
+    callback=_words,
+    metavar="IP,...",
+    help="DNS servers, or 'provided': the VPC's own resolver.",
 )
 @click.option("--ntp-servers", default="", callback=_words, metavar="IP,...", help="Time servers.")
 @click.option("--netbios-name-servers", default="", callback=_words, metavar="IP,...", help="NetBIOS name servers.")
-@click.option("--netbios-node-type", type=int, default=0, help="1, 2, 4 or 8. Default: not told.")
+@click.option("--netbios-node-type", type=int, default=0, help="NetBIOS node type: 1, 2, 4 or 8. Default: none.")
 @tag_option
 @output_option
 @action
@@ -75,7 +79,7 @@ def create(
 ) -> None:
     """Create a DHCP options set.
 
-    What is left out is not told. Up to four servers each; EC2's AmazonProvidedDNS means 'provided', too.
+    Instances do not get the options that you leave out. At most four servers each. EC2's AmazonProvidedDNS also means 'provided'.
     """
     from netorch.control.actions.services.dhcp_options import create_dhcp_options
     from netorch.model.services.dhcp_options import DhcpOptions
@@ -98,7 +102,7 @@ def create(
 def associate(session: Session, options: str, vpc: str) -> None:
     """Associate a VPC with a DHCP options set of its owner, or with 'default'.
 
-    Instances hear of it when they renew their leases.
+    Instances get the new options when they renew their leases.
     """
     from netorch.control.actions.services.dhcp_options import associate_dhcp_options
     from netorch.model.services.dhcp_options import DEFAULT_SET

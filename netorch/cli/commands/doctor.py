@@ -10,14 +10,14 @@ from netorch.cli.output import output_option, print_table, show_value
 
 @click.command()
 @click.option(
-    "--uplink", "uplinks", multiple=True, metavar="DEVICE", help="Also test whether this device can be an edge's uplink."
+    "--uplink", "uplinks", multiple=True, metavar="DEVICE", help="Also test whether this device can be the uplink of an edge."
 )
 @output_option
 @click.pass_context
 def command(context: click.Context, uplinks: tuple[str, ...], output: str) -> None:
     """Test each feature that netorch needs of this machine, in a throw-away namespace. Changes nothing.
 
-    With --uplink also what an edge needs: the device, and bird.
+    With --uplink also test what an edge needs: the device, and bird.
 
     Exit codes: 0 the machine can be a hypervisor (with --uplink: an edge), 2 something is missing.
 

@@ -25,7 +25,7 @@ def command(context: click.Context, session: Session, host: str, output: str) ->
 
     Exit codes: 0 no drift, 2 drift.
     """
-    from netorch.diagnose.drift import find_drift
+    from netorch.diagnose.host.drift import find_drift
     from netorch.plan.explain import op_text
 
     session.operator_only("drift")
@@ -34,6 +34,6 @@ def command(context: click.Context, session: Session, host: str, output: str) ->
     if output != "table":
         show_value({"host": host, "operations": lines, "foreign": list(found.foreign)}, output)
     else:
-        lines += (f"! {text}: not netorch's, so netorch leaves it; remove it if nobody needs it" for text in found.foreign)
+        lines += (f"! {text}: not netorch's, so netorch leaves it alone; remove it if nothing needs it" for text in found.foreign)
         click.echo("\n".join(lines) if lines else f"host {host}: no drift")
     context.exit(2 if found.operations or found.foreign else 0)

@@ -39,7 +39,7 @@ VIF_COLUMNS = Columns(
 
 @click.group()
 def command() -> None:
-    """Direct Connect: a customer's router on an edge's port, with VLANs into VPCs."""
+    """Direct Connect: a customer's router on a port of an edge, with VLANs into VPCs."""
 
 
 @command.group("connection")
@@ -93,7 +93,7 @@ _outer_vlan = click.option("--outer-vlan", type=click.IntRange(0, VLAN_LAST), de
 @click.option("--host", required=True, help="The edge.", shell_complete=complete("host"))
 @click.option("--device", required=True, help="The port's network device; the edge takes it over.")
 @click.option(
-    "--for", "owner", default="", metavar="OWNER", help="The owner who may use every VLAN that is not hosted. Default: nobody."
+    "--for", "owner", default="", metavar="OWNER", help="The owner who may use every VLAN that is not hosted. Default: none."
 )
 @tag_option
 @output_option
@@ -112,7 +112,7 @@ def create_connection(session: Session, name: str, host: str, device: str, owner
 @connections.command("update")
 @resource_argument("dxcon", "connection")
 @click.option(
-    "--for", "owner", required=True, metavar="OWNER", help="The owner who may use every VLAN that is not hosted; '' for nobody."
+    "--for", "owner", required=True, metavar="OWNER", help="The owner who may use every VLAN that is not hosted; '' for none."
 )
 @output_option
 @action
@@ -228,8 +228,8 @@ _mtus = click.Choice(list(map(str, MTUS)))
 def create_vif(session: Session, vpc: str, key_file: str | None, mtu: str, output: str, **wanted: Any) -> None:  # noqa: ANN401
     """Create a virtual interface: a VLAN into a VPC.
 
-    The VPC needs a virtual private gateway on the connection's edge. An interface that the operator creates in another
-    owner's VPC must be confirmed by that owner. Static routes instead of BGP are netorch's own; Direct Connect has none.
+    The VPC needs a virtual private gateway on the connection's edge. If the operator creates an interface in another
+    owner's VPC, that owner must confirm it. Static routes instead of BGP are netorch's own; Direct Connect has none.
     """
     from netorch.control.actions.direct_connect.interfaces import create_virtual_interface
     from netorch.control.actions.direct_connect.making import Wanted
@@ -266,12 +266,12 @@ def modify_vif(
 ) -> None:
     """Change the MTU, BGP key or routes of an interface.
 
-    New static routes replace all others.
+    New static routes replace all existing ones.
     """
     from netorch.control.actions.direct_connect.interfaces import modify_virtual_interface
 
     if not mtu and key_file is None and not routes:
-        raise click.UsageError("name an MTU, a key or routes", context)
+        raise click.UsageError("give an MTU, a key or routes", context)
     vif_id = session.id_of("dxvif", resource)
     modify_virtual_interface(
         session.store,
@@ -300,9 +300,9 @@ def confirm(session: Session, resource: str, output: str) -> None:
 @output_option
 @action
 def reject(session: Session, resource: str, output: str) -> None:
-    """Refuse a virtual interface that the operator made.
+    """Refuse a virtual interface that the operator created.
 
-    Its VLAN becomes free. It is listed until it is deleted.
+    Its VLAN becomes free. The interface stays in the list until it is deleted.
     """
     from netorch.control.actions.direct_connect.interfaces import reject_virtual_interface
 

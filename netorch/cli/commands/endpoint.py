@@ -37,9 +37,9 @@ BUCKET_COLUMNS = Columns(("name", "service", "for", "policy"), ("tags",))
 
 @click.group()
 def command() -> None:
-    """Endpoints: ways of VPCs to services without an internet gateway.
+    """Endpoints: a VPC reaches services without an internet gateway.
 
-    Those of type Gateway lead to services of the operator's, such as S3. Those of type Interface lead to services of other VPCs:
+    Gateway endpoints lead to the operator's services, such as S3. Interface endpoints lead to services of other VPCs:
     `netorch endpoint-service`.
     """
 
@@ -70,7 +70,7 @@ def _actions() -> Actions:
 
 
 NOUN = Noun("vpce", "endpoint", COLUMNS, row, _actions, operators=("pair", "edges"))
-add_common(command, NOUN, "Delete an endpoint.\n\nThe routes to it go with it.")
+add_common(command, NOUN, "Delete an endpoint.\n\nIts routes are deleted with it.")
 
 _policy_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -82,19 +82,21 @@ _policy_file = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--service", required=True, help="E.g. com.netorch.s3, or the id of an endpoint service.", shell_complete=complete("gwsvc")
 )
 @click.option("--type", "of_type", type=click.Choice(["Gateway", "Interface"]), default="Gateway", show_default=True)
-@click.option("--route-table", "tables", multiple=True, help="A table to lead to it; repeatable.", shell_complete=complete("rtb"))
+@click.option(
+    "--route-table", "tables", multiple=True, help="A table that gets a route; repeatable.", shell_complete=complete("rtb")
+)
 @click.option("--policy", type=_policy_file, help="A file with an IAM policy. Default: everything is permitted.")
 @click.option(
-    "--subnet", "subnets", multiple=True, help="In which it has an address; repeatable.", shell_complete=complete("subnet")
+    "--subnet", "subnets", multiple=True, help="A subnet for its addresses; repeatable.", shell_complete=complete("subnet")
 )
 @click.option(
     "--security-group",
     "groups",
     multiple=True,
-    help="For what comes to it; repeatable. Default: the default group.",
+    help="A security group for traffic to the endpoint; repeatable. Default: the default group.",
     shell_complete=complete("sg"),
 )
-@click.option("--private-dns", is_flag=True, help="Let the service's private DNS name lead to it.")
+@click.option("--private-dns", is_flag=True, help="Resolve the service's private DNS name to the endpoint.")
 @tag_option
 @output_option
 @action
@@ -114,18 +116,18 @@ def create(
 ) -> None:
     """Create an endpoint.
 
-    Route tables lead to one of type Gateway. There the service's prefix list leads to it: `netorch route-table show TABLE`.
-    One of type Interface has an address in each of some subnets, and its provider may have to accept it.
+    Route tables lead to a gateway endpoint, by a route to the service's prefix list: `netorch route-table show TABLE`.
+    An interface endpoint has an address in each of its subnets. The provider of the service may have to accept it.
     """
     from netorch.control.actions.endpoints.gateway import create_gateway_endpoint
 
     if of_type == "Interface":
         if tables or policy is not None:
-            raise click.UsageError("--route-table and --policy are for endpoints of type Gateway")
+            raise click.UsageError("--route-table and --policy are for gateway endpoints")
         _create_interface(session, name, vpc, service, subnets, groups, tags, output, private_dns=private_dns)
         return
     if subnets or groups or private_dns:
-        raise click.UsageError("--subnet, --security-group and --private-dns are for endpoints of type Interface")
+        raise click.UsageError("--subnet, --security-group and --private-dns are for interface endpoints")
     made = create_gateway_endpoint(
         session.store,
         session.caller,
@@ -176,21 +178,21 @@ def _text_of(policy: Path | None) -> str:
 @command.command()
 @resource_argument("vpce", "endpoint")
 @click.option(
-    "--add-route-table", "more", multiple=True, help="A table to lead to it; repeatable.", shell_complete=complete("rtb")
+    "--add-route-table", "more", multiple=True, help="A table that gets a route; repeatable.", shell_complete=complete("rtb")
 )
 @click.option(
     "--remove-route-table",
     "less",
     multiple=True,
-    help="A table to lead elsewhere; repeatable.",
+    help="A route table that loses its route to the endpoint; repeatable.",
     shell_complete=complete("rtb"),
 )
-@click.option("--policy", type=_policy_file, help="A file with another IAM policy.")
-@click.option("--reset-policy", is_flag=True, help="Permit everything again.")
-@click.option("--add-subnet", "add_subnets", multiple=True, help="In which it gets one more.", shell_complete=complete("subnet"))
-@click.option("--remove-subnet", "remove_subnets", multiple=True, help="That it leaves.", shell_complete=complete("subnet"))
-@click.option("--add-security-group", "add_groups", multiple=True, help="For what comes to it.", shell_complete=complete("sg"))
-@click.option("--remove-security-group", "remove_groups", multiple=True, help="That it leaves.", shell_complete=complete("sg"))
+@click.option("--policy", type=_policy_file, help="A file with the new IAM policy.")
+@click.option("--reset-policy", is_flag=True, help="Remove the policy: everything is permitted.")
+@click.option("--add-subnet", "add_subnets", multiple=True, help="A further subnet.", shell_complete=complete("subnet"))
+@click.option("--remove-subnet", "remove_subnets", multiple=True, help="A subnet to remove.", shell_complete=complete("subnet"))
+@click.option("--add-security-group", "add_groups", multiple=True, help="A further group.", shell_complete=complete("sg"))
+@click.option("--remove-security-group", "remove_groups", multiple=True, help="A group to remove.", shell_complete=complete("sg"))
 @output_option
 @action
 def modify(
@@ -208,17 +210,17 @@ def modify(
 ) -> None:
     """Change an endpoint.
 
-    Of one of type Gateway, which route tables lead to it, or its policy. Of one of type Interface, its subnets, or its security
-    groups: connections by a subnet that it leaves end.
+    Of a gateway endpoint: its route tables or its policy. Of an interface endpoint: its subnets or its security groups.
+    Connections through a subnet that is removed end.
     """
     from netorch.control.actions.endpoints.gateway import modify_gateway_endpoint
     from netorch.control.actions.endpoints.interface_changes import modify_interface_endpoint
 
     if reset_policy and policy is not None:
-        raise click.UsageError("--policy and --reset-policy exclude each other")
+        raise click.UsageError("--policy and --reset-policy are mutually exclusive; give one of them")
     if any((add_subnets, remove_subnets, add_groups, remove_groups)):
         if more or less or reset_policy or policy is not None:
-            raise click.UsageError("options of endpoints of type Gateway and of type Interface exclude each other")
+            raise click.UsageError("options for gateway endpoints and for interface endpoints cannot be combined")
         made = modify_interface_endpoint(
             session.store,
             session.caller,
@@ -243,7 +245,7 @@ def modify(
 
 @command.group("service")
 def services() -> None:
-    """Services that gateway endpoints lead to. The operator creates them."""
+    """Services behind gateway endpoints. The operator creates them."""
 
 
 def service_row(info: ServiceInfo) -> dict[str, Any]:
@@ -272,10 +274,10 @@ SERVICE = Noun(
 )
 add_common(services, SERVICE, "Delete services that no endpoint leads to.")
 
-_prefixes_help = "Addresses at which VPCs reach it, e.g. 198.19.0.0/24; repeatable."
-_upstream_help = "Where edges reach it from outside: http://ADDRESS:PORT."
-_tls_help = "ADDRESS:PORT to which TLS is passed on as it is; without it there is no TLS."
-_host_help = "A name by which VPCs know it, e.g. s3.example.net; repeatable."
+_prefixes_help = "Addresses at which VPCs reach the service, e.g. 198.19.0.0/24; repeatable."
+_upstream_help = "The server that edges reach from the outside: http://ADDRESS:PORT."
+_tls_help = "ADDRESS:PORT to which edges pass TLS on unchanged. Default: no TLS."
+_host_help = "A host name of the service in VPCs, e.g. s3.example.net; repeatable."
 
 
 @services.command("create")
@@ -308,10 +310,10 @@ def create_service(
 
 @services.command("modify")
 @resource_argument("gwsvc", "service")
-@click.option("--prefix", "prefixes", multiple=True, help=f"{_prefixes_help} These take the place of all others.")
+@click.option("--prefix", "prefixes", multiple=True, help=f"{_prefixes_help} Replaces all existing ones.")
 @click.option("--upstream", default="", help=_upstream_help)
 @click.option("--tls", default=None, help=f"{_tls_help} '' for none.")
-@click.option("--host", "hosts", multiple=True, help=f"{_host_help} These take the place of all others.")
+@click.option("--host", "hosts", multiple=True, help=f"{_host_help} Replaces all existing ones.")
 @output_option
 @action
 def modify_service(
@@ -323,7 +325,7 @@ def modify_service(
     hosts: tuple[str, ...],
     output: str,
 ) -> None:
-    """Change a service. VPCs that use it follow."""
+    """Change a service. VPCs that use it follow the change."""
     from netorch.control.actions.endpoints import services as actions
 
     changed = actions.modify_service(
@@ -334,7 +336,7 @@ def modify_service(
 
 @command.group("bucket-policy")
 def buckets() -> None:
-    """Policies of buckets. The operator says whose a bucket is; its owner says who may use it, and by which VPCs."""
+    """Policies of buckets. The operator assigns a bucket to an owner. The owner decides who may use it, and from which VPCs."""
 
 
 def bucket_row(bucket: BucketPolicy) -> dict[str, Any]:
@@ -350,7 +352,7 @@ def _bucket_actions() -> Actions:
 
 
 BUCKET = Noun("bucket", "bucket", BUCKET_COLUMNS, bucket_row, _bucket_actions, within_vpcs=False)
-_delete_help = "Delete policies. The operator makes a bucket nobody's by that."
+_delete_help = "Delete policies. If the operator does so, the bucket has no owner any more."
 add_list(buckets, "List buckets that have an owner.", BUCKET_COLUMNS, BUCKET.rows, within_vpcs=False)
 add_show(buckets, "bucket", "bucket", "Show buckets.", BUCKET.show_several)
 add_tagging(buckets, "bucket", "bucket")
@@ -360,12 +362,12 @@ add_delete(buckets, "bucket", "bucket", _delete_help, lambda: BUCKET.actions().d
 @buckets.command("put")
 @click.argument("bucket", shell_complete=complete("bucket"))
 @click.option("--policy", type=_policy_file, help="A file with an IAM policy. Default: none.")
-@click.option("--for", "owner", default="", metavar="OWNER", help="Whose the bucket is; the operator says so.")
-@click.option("--service", default="", help="The service that it is of; the operator says so.", shell_complete=complete("gwsvc"))
+@click.option("--for", "owner", default="", metavar="OWNER", help="The owner of the bucket; only the operator sets it.")
+@click.option("--service", default="", help="The bucket's service; set by the operator.", shell_complete=complete("gwsvc"))
 @output_option
 @action
 def put(session: Session, bucket: str, policy: Path | None, owner: str, service: str, output: str) -> None:
-    """Give a bucket a policy in place of the one that it has."""
+    """Set the policy of a bucket. It replaces an existing one."""
     from netorch.control.actions.endpoints.buckets import put_bucket_policy
 
     made = put_bucket_policy(session.store, session.caller, bucket, _text_of(policy), service=service, owner=owner)
@@ -376,7 +378,7 @@ def put(session: Session, bucket: str, policy: Path | None, owner: str, service:
 @click.argument("bucket", shell_complete=complete("bucket"))
 @pass_session
 def get(session: Session, bucket: str) -> None:
-    """Print a bucket's policy as it was written. Nothing: it has none."""
+    """Print a bucket's policy as it was written, or nothing if it has none."""
     from netorch.control.actions.endpoints.buckets import describe_bucket
 
     click.echo(describe_bucket(session.store, session.caller, bucket).policy)

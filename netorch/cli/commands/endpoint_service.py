@@ -29,7 +29,7 @@ CONNECTION_COLUMNS = Columns(
 
 @click.group()
 def command() -> None:
-    """Services that a VPC offers to other VPCs, whatever addresses these have: they use it by interface endpoints."""
+    """Services that a VPC offers to other VPCs, through interface endpoints. The VPCs' ranges may overlap."""
 
 
 def parse_port(_context: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[ServicePort, ...]:
@@ -68,12 +68,12 @@ def _actions() -> Actions:
 
 
 NOUN = Noun("vpce-svc", "endpoint service", COLUMNS, row, _actions, operators=("pair", "edges"))
-add_common(command, NOUN, "Delete services without connections.\n\nThose that were rejected go with it.")
+add_common(command, NOUN, "Delete services without connections.\n\nRejected connections are deleted with the service.")
 
 _port_help = "PROTOCOL/PORT, or PROTOCOL/PORT:PORT-OF-TARGETS, e.g. tcp/443:8443; repeatable."
-_target_help = "An instance or interface behind it; repeatable. Each connection gets one of them."
-_proxy_protocol_help = "Whether targets are told who a TCP connection is of, and by which endpoint: PROXY protocol, version 2."
-_principal_help = "An owner who may use it, or '*' for everybody; repeatable."
+_target_help = "An instance or interface that serves; repeatable. Each connection goes to one of them."
+_proxy_protocol_help = "Whether TCP targets get the client's address and the endpoint by PROXY protocol, version 2."
+_principal_help = "An owner who may use the service, or '*' for all; repeatable."
 
 
 @command.command()
@@ -84,14 +84,14 @@ _principal_help = "An owner who may use it, or '*' for everybody; repeatable."
     "subnets",
     required=True,
     multiple=True,
-    help="In which each connection gets an address; repeatable.",
+    help="A subnet in which each connection gets an address; repeatable.",
     shell_complete=complete("subnet"),
 )
 @click.option("--port", "ports", required=True, multiple=True, callback=parse_port, help=_port_help)
 @click.option("--target", "targets", multiple=True, help=_target_help, shell_complete=complete("i"))
 @click.option("--principal", "principals", multiple=True, help=_principal_help)
-@click.option("--acceptance-required/--no-acceptance-required", default=True, help="Whether somebody accepts each connection.")
-@click.option("--private-dns-name", default="", help="A name that consumers may let lead to their endpoints.")
+@click.option("--acceptance-required/--no-acceptance-required", default=True, help="Whether you must accept each connection.")
+@click.option("--private-dns-name", default="", help="A private DNS name that consumers may resolve to their endpoints.")
 @click.option("--proxy-protocol/--no-proxy-protocol", default=False, help=_proxy_protocol_help)
 @tag_option
 @output_option
@@ -112,7 +112,7 @@ def create(
 ) -> None:
     """Create a service.
 
-    Others of the VPC's owner may use it at once, other owners if they are principals: they need its id.
+    VPCs of the same owner may use it at once. Other owners may use it if they are principals; they need its id.
     """
     from netorch.control.actions.endpoints.offered import create_endpoint_service
 
@@ -142,18 +142,18 @@ def _target_ids(session: Session, targets: tuple[str, ...]) -> list[str]:
 
 @command.command()
 @resource_argument("vpce-svc", "endpoint service")
-@click.option("--port", "ports", multiple=True, callback=parse_port, help=f"{_port_help} These take the place of all others.")
+@click.option("--port", "ports", multiple=True, callback=parse_port, help=f"{_port_help} Replaces all existing ones.")
 @click.option(
     "--target",
     "targets",
     multiple=True,
-    help=f"{_target_help} These take the place of all others.",
+    help=f"{_target_help} Replaces all existing ones.",
     shell_complete=complete("i"),
 )
-@click.option("--acceptance-required/--no-acceptance-required", default=None, help="Whether somebody accepts each connection.")
+@click.option("--acceptance-required/--no-acceptance-required", default=None, help="Whether you must accept each connection.")
 @click.option("--proxy-protocol/--no-proxy-protocol", default=None, help=_proxy_protocol_help)
 @click.option("--add-principal", "more", multiple=True, help=_principal_help)
-@click.option("--remove-principal", "less", multiple=True, help="One who may ask for no more connections; repeatable.")
+@click.option("--remove-principal", "less", multiple=True, help="An owner who may no longer request connections; repeatable.")
 @output_option
 @action
 def modify(
@@ -169,7 +169,7 @@ def modify(
 ) -> None:
     """Change a service.
 
-    Connections that there are stay, but for a change of --proxy-protocol: TCP connections begin again.
+    Existing connections stay. A change of --proxy-protocol ends TCP connections; clients must connect again.
     """
     from netorch.control.actions.endpoints.offered import modify_endpoint_service
 
@@ -189,7 +189,7 @@ def modify(
 
 @command.group("connection")
 def connections() -> None:
-    """Connections of endpoints with services. The provider accepts or rejects them."""
+    """Connections of interface endpoints with services. The provider accepts or rejects them."""
 
 
 def connection_row(info: ConnectionInfo) -> dict[str, Any]:
@@ -236,7 +236,7 @@ add_tagging(connections, "vpce-con", "endpoint connection")
 @output_option
 @action
 def accept(session: Session, resource: str, output: str) -> None:
-    """Accept a connection: the endpoint reaches the service from now on."""
+    """Accept a connection: the endpoint can now reach the service."""
     from netorch.control.actions.endpoints.connections import accept_connection
 
     found = accept_connection(session.store, session.caller, session.id_of("vpce-con", resource))
@@ -248,7 +248,7 @@ def accept(session: Session, resource: str, output: str) -> None:
 @output_option
 @action
 def reject(session: Session, resource: str, output: str) -> None:
-    """Reject a connection, also one that was accepted: its flows end."""
+    """Reject a connection, pending or accepted. Its flows end."""
     from netorch.control.actions.endpoints.connections import reject_connection
 
     found = reject_connection(session.store, session.caller, session.id_of("vpce-con", resource))

@@ -137,7 +137,7 @@ def set_groups(session: Session, eni: str, groups: tuple[str, ...]) -> None:
 def modify(session: Session, resources: tuple[str, ...], source_dest_check: bool) -> None:
     """Switch the source/destination check of interfaces on or off.
 
-    With the check off, an interface may forward other hosts' packets, as a firewall or router does.
+    With the check off, an interface may forward packets of others, as a firewall or router does.
     """
     from netorch.control.actions.enis import modify_network_interface
 

@@ -13,7 +13,7 @@ from netorch.cli.context import Session, pass_session, warn
 def command(context: click.Context, session: Session) -> None:
     """Print the cloud as a vpc.yaml for `apply`; with --owner, only the customer's own VPCs.
 
-    Exit codes: 0 complete, 2 something is left out: it is unreadable, or vpc.yaml cannot express it.
+    Exit codes: 0 complete, 2 something is left out, because it is unreadable or vpc.yaml cannot express it.
     """
     from netorch.control.views.export import export_inventory
     from netorch.control.views.unsaid import unsaid

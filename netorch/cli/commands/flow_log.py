@@ -92,12 +92,16 @@ def create(
 
 @command.command()
 @click.argument("log", shell_complete=complete("fl"))
-@click.option("--host", help="Only lines that this host wrote.", shell_complete=complete("host"))
+@click.option("--host", help="Show only the lines that this host wrote.", shell_complete=complete("host"))
 @flow_log_option
 @output_option
 @pass_session
 def read(session: Session, log: str, host: str | None, flow_log_dir: Path, output: str) -> None:
-    """Print the lines of a flow log on this machine, host by host, oldest first, below a header with the fields' names."""
+    """Print the lines of a flow log on this machine.
+
+    A header names the fields; then come the lines host by host, oldest first. Each host keeps its own lines: across several
+    machines, run this on each host that carries logged interfaces.
+    """
     from netorch.agent.flowlog.files import log_directory, read_lines
     from netorch.control.actions.flow_logs import describe_flow_log
 

@@ -14,14 +14,14 @@ COLUMNS = Columns(("revision", "time", "by", "command"), ("changed",))
 
 @click.command()
 @click.argument("vpc", required=False, shell_complete=complete("vpc"))
-@click.option("-n", "--last", type=click.IntRange(min=1), default=50, show_default=True, help="Show so many changes at most.")
+@click.option("-n", "--last", type=click.IntRange(min=1), default=50, show_default=True, help="Show at most this many changes.")
 @list_output_option
 @pass_session
 def command(session: Session, vpc: str | None, last: int, output: str) -> None:
-    """Show who changed what and when, of a VPC (name or id, also of a deleted one) or of the whole cloud; the last change first.
+    """Show who changed what and when, in a VPC (name or id, also a deleted one) or in the whole cloud, latest change first.
 
-    The store remembers its last 100,000 revisions at least. BY is the user and the machine of a command; what agents change
-    without one is theirs. In the wide list, + is a record that was created, ~ one that was changed, - one that was deleted.
+    The store keeps at least its last 100,000 revisions. BY is the user and machine of a command, or the agent that made the
+    change by itself. In the wide list, + is a record that was created, ~ one that was changed, - one that was deleted.
     """
     from netorch.control.history.read import read_history
     from netorch.model.ids import is_id, vni_of

@@ -42,5 +42,5 @@ add_gateway_commands(
     _create,
     create_help="Create a VPC's internet gateway, and attach it.\n\nThen route subnets to it: "
     "`netorch route-table route add TABLE 0.0.0.0/0 igw`.",
-    delete_help="Delete an internet gateway.\n\nRoutes to it become black holes. Its VPC must not have any public addresses.",
+    delete_help="Delete an internet gateway.\n\nRoutes to it become black holes. The VPC must have no public addresses.",
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from netorch.cli.context import (
 )
 from netorch.cli.nouns import Actions, Noun, add_common, resources_argument
 from netorch.cli.output import MACHINE, Columns, list_output_option, show_rows
-from netorch.errors import NetorchError
+from netorch.errors import KernelError, NetorchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from netorch.control.views.describe import InstanceInfo
 
 COLUMNS = Columns(
-    ("name", "vpc", "address", "public_address", "ipv6_address", "host", "state"), ("mac", "security_groups", "tags", "id")
+    ("name", "vpc", "address", "public_address", "ipv6_address", "host", "state"),
+    ("system_status", "mac", "security_groups", "tags", "id"),
 )
 STATES = ("pending", "running", "moving", "failed")  # of control.describe, which is not imported to read a command line
 POLL_S = 0.05
@@ -59,6 +62,7 @@ def row(info: InstanceInfo) -> dict[str, Any]:
         "security_groups": list(own.groups) if own is not None else [],
         "host": info.host,
         "state": info.state.value,
+        "system_status": info.system_status.value,
         "reason": info.reason,
         "interfaces": [interface.eni.id for interface in info.interfaces],
     }
@@ -101,13 +105,13 @@ def wait_until(session: Session, ids: Sequence[str], state: str, timeout_s: floa
 def metadata_options(command: Any) -> Any:  # noqa: ANN401 - what click makes of a function
     """Add the options that say how an instance may ask for its metadata."""
     words = (
-        ("--http-endpoint", ["enabled", "disabled"], "Whether its metadata are served. Default: enabled."),
-        ("--http-tokens", ["required", "optional"], "Whether it needs a token for them. Default: required."),
-        ("--instance-metadata-tags", ["enabled", "disabled"], "Whether its tags are among them. Default: disabled."),
+        ("--http-endpoint", ["enabled", "disabled"], "Whether the instance can read its metadata. Default: enabled."),
+        ("--http-tokens", ["required", "optional"], "Whether metadata requests need a token (IMDSv2). Default: required."),
+        ("--instance-metadata-tags", ["enabled", "disabled"], "Whether metadata contain the tags. Default: disabled."),
     )
     for option, choice, text in words:
         command = click.option(option, type=click.Choice(choice), help=text)(command)
-    text = "How many hops a token goes, 1 to 64. Default: 1."
+    text = "Hop limit of answers with a token, 1 to 64. Default: 1."
     return click.option("--http-put-response-hop-limit", type=int, metavar="HOPS", help=text)(command)
 
 
@@ -124,9 +128,9 @@ def asked_options(requests: Mapping[str, Any]) -> dict[str, Any]:
 @metadata_options
 @action
 def modify_metadata_options(session: Session, instance: str, **requests: Any) -> None:  # noqa: ANN401
-    """Change how an instance may ask for its metadata.
+    """Change how an instance reads its metadata.
 
-    What is left out stays as it is.
+    Options that you leave out stay as they are.
     """
     from netorch.control.actions.services.metadata import modify_metadata_options as modify
     from netorch.model.services.metadata import option_words
@@ -140,7 +144,12 @@ def modify_metadata_options(session: Session, instance: str, **requests: Any) ->
 @click.argument("name")
 @click.option("--vpc", help="Use this VPC's only subnet. Default: the default VPC.", shell_complete=complete("vpc"))
 @click.option("--subnet", help="The subnet.", shell_complete=complete("subnet"))
-@click.option("--host", default="", help="Default: the least loaded hypervisor.", shell_complete=complete("host"))
+@click.option(
+    "--host",
+    default="",
+    help="Default: netorch chooses: few interfaces of this VPC first, then few overall.",
+    shell_complete=complete("host"),
+)
 @click.option("--address", default="", help="Default: the next free one.")
 @click.option("--ipv6-address", default="")
 @click.option("--attachment", type=click.Choice(["netns", "existing", "tap"]), default="netns", show_default=True)
@@ -149,11 +158,17 @@ def modify_metadata_options(session: Session, instance: str, **requests: Any) ->
 @source_dest_option(default=True)
 @public_option(
     "--public-address/--no-public-address",
-    "Whether it gets an ephemeral public address. Default: as its subnet says.",
+    "Whether it gets an ephemeral public address. Default: the subnet's setting.",
     default=None,
 )
-@click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="NAME-0, NAME-1 ... when several.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it runs.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Run this many; they are called NAME-0, NAME-1 ...",
+)
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is running.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
 @click.option(
     "--user-data", type=click.File("rb"), help="A file that the instance reads, up to 16 KiB, e.g. for cloud-init; - is stdin."
@@ -165,7 +180,7 @@ def modify_metadata_options(session: Session, instance: str, **requests: Any) ->
 def run(session: Session, /, name: str, count: int, wait: bool, timeout: float, output: str, **requests: Any) -> None:  # noqa: ANN401
     """Run an instance.
 
-    With only a name it runs in the default VPC, on the least loaded host."""
+    With only a name it runs in the default VPC, on a host that netorch chooses."""
     from netorch.control.actions.instances import RunRequest, run_instances
     from netorch.model.eni import Attachment
     from netorch.model.services.metadata import MetadataOptions
@@ -246,14 +261,23 @@ def exec_(session: Session, instance: str, argv: tuple[str, ...]) -> None:
 
     Example: netorch instance exec acme/web-1 -- ping 10.44.13.5
     """
-    from netorch.drivers.netns import exec_inside
+    from netorch.drivers import netns
     from netorch.model.eni import Attachment
 
     found = session.find("i", instance)[1]
     if found.attachment is Attachment.TAP:
-        raise NetorchError(f"instance {instance}: a virtual machine has no namespace; log in to it instead")
+        raise NetorchError(f"instance {instance}: is a virtual machine and has no namespace; log in to it instead")
+    namespace = found.netns or found.id
+    try:
+        os.close(netns.find(namespace))
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        host = _rows(session, [found.id])[0]["host"]
+        what = f"its namespace {namespace} is not on this machine"
+        raise NetorchError(f"instance {instance}: {what}; it runs on {host}: run this there, as root") from error
     session.close()
-    exec_inside(found.netns or found.id, argv)
+    netns.exec_inside(namespace, argv)
 
 
 command.add_command(run, "create")

@@ -43,7 +43,7 @@ def _lab_name(name: str | None, file: Path | None) -> str:
 name_argument = click.argument("name", shell_complete=complete_name)
 optional_name = click.argument("name", required=False, shell_complete=complete_name)
 node_option = click.option(
-    "--node", shell_complete=_complete_node, help="Inside this node. Default: where the whole lab is visible."
+    "--node", shell_complete=_complete_node, help="Run it inside this node. Default: where the whole lab is visible."
 )
 file_option = click.option(
     "-t", "--topo", "file", type=click.Path(path_type=Path), help="The topology file. Default: the one in this directory."
@@ -59,7 +59,7 @@ def command() -> None:
 @click.argument("topology", required=False, type=click.Path(path_type=Path))
 @file_option
 def up(topology: Path | None, file: Path | None) -> None:
-    """Build a lab from a containerlab file; `deploy` is the same.
+    """Build a lab from a containerlab file (`up` or `deploy`).
 
     Starts an agent on every hypervisor and edge.
     """
@@ -85,12 +85,12 @@ def next_steps(name: str, topology: Path, *, carries: bool) -> str:
 @optional_name
 @file_option
 def down(name: str | None, file: Path | None) -> None:
-    """Remove a lab and everything in it; `destroy` is the same."""
+    """Remove a lab and everything in it (`down` or `destroy`)."""
     from netorch import lab
 
     found = _lab_name(name, file)
     lab.down(found)
-    click.echo(f"lab {found} is gone")
+    click.echo(f"lab {found} is removed")
 
 
 command.add_command(up, "deploy")
@@ -151,7 +151,7 @@ def shell(context: click.Context, node: str | None, name: str) -> None:
 def restart_agent(context: click.Context, name: str, host: str) -> None:
     """Start a host's agent again.
 
-    After it has ended, e.g. by kill -9.
+    Use it after the agent has ended, e.g. by kill -9.
     """
     from netorch import lab
 

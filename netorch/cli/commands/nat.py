@@ -79,7 +79,7 @@ NOUN = Noun("nat", "NAT gateway", COLUMNS, row, _actions, (ADDRESSES, METRICS), 
 add_common(
     command,
     NOUN,
-    "Delete a NAT gateway.\n\nRoutes to it become black holes, and its connections end. Its elastic IPs stay allocated.",
+    "Delete a NAT gateway.\n\nRoutes to it become black holes and its connections end. Its elastic IPs stay allocated.",
 )
 
 
@@ -88,7 +88,7 @@ add_common(
 @click.option(
     "--subnet",
     required=True,
-    help="The subnet that it is in, whose route table its own packets follow.",
+    help="The subnet of the gateway. Its packets follow that subnet's route table.",
     shell_complete=complete("subnet"),
 )
 @click.option(
@@ -130,7 +130,7 @@ def create(
 def associate_address(session: Session, resource: str, elastic_ips: tuple[str, ...], output: str) -> None:
     """Add secondary elastic IPs to a NAT gateway.
 
-    It has at most eight in all. Connections from one instance to one destination all have the same address; others are spread
+    It has at most eight in all. All connections from one instance to one destination use the same address; others are spread
     over the addresses. Each address has all ports for each destination.
     """
     from netorch.control.actions.outside.addresses import allocation_of

@@ -22,7 +22,7 @@ COLUMNS = Columns(("id", "name", "vpc", "peer", "status", "peer_ranges"), ("requ
 
 @click.group()
 def command() -> None:
-    """VPC peering connections: packets between two VPCs, where the route tables of both lead to the connection."""
+    """VPC peering connections: they carry packets between two VPCs whose route tables lead to the connection."""
 
 
 def row(info: PeeringInfo) -> dict[str, Any]:
@@ -69,7 +69,7 @@ add_delete(
     command,
     "pcx",
     "peering connection",
-    "End active peering connections, or withdraw requests.\n\nRoutes to one that has ended are black holes.",
+    "Delete active peering connections, or withdraw requests.\n\nRoutes to a deleted connection become black holes.",
     lambda: NOUN.actions().delete,
 )
 
@@ -87,10 +87,10 @@ def _mapped(_context: click.Context, _parameter: click.Parameter, text: str | No
 
 @command.command()
 @click.argument("name")
-@click.option("--vpc", required=True, help="The VPC that asks.", shell_complete=complete("vpc"))
-@click.option("--peer", required=True, help="The other VPC; another owner's by its id.", shell_complete=complete("vpc"))
-@click.option("--map-own", metavar="RANGE=ALIAS", help="A range of the VPC, and what it is for the other one.", callback=_mapped)
-@click.option("--map-peer", metavar="RANGE=ALIAS", help="A range of the other VPC, and what it is here.", callback=_mapped)
+@click.option("--vpc", required=True, help="The VPC that sends the request.", shell_complete=complete("vpc"))
+@click.option("--peer", required=True, help="The other VPC. Name another owner's VPC by its id.", shell_complete=complete("vpc"))
+@click.option("--map-own", metavar="RANGE=ALIAS", help="A range of this VPC, and its alias in the other VPC.", callback=_mapped)
+@click.option("--map-peer", metavar="RANGE=ALIAS", help="A range of the other VPC, and its alias in this VPC.", callback=_mapped)
 @tag_option
 @output_option
 @action
@@ -106,9 +106,9 @@ def request(
     tags: dict[str, str],
     output: str,
 ) -> None:
-    """Ask for a peering connection with another VPC.
+    """Request a peering connection with another VPC.
 
-    Its owner accepts or rejects the request, which expires after seven days. Until then the VPC that asks gets no new range.
+    Its owner accepts or rejects the request, which expires after seven days. Until then the requesting VPC gets no new range.
 
     With --map-own and --map-peer both VPCs may have the same ranges: edges translate addresses one to one.
 
@@ -117,7 +117,7 @@ def request(
     from netorch.control.actions.peerings import request_peering
 
     if (map_own is None) != (map_peer is None):
-        raise click.UsageError("--map-own and --map-peer go together: a mapped connection has a range and an alias of both VPCs")
+        raise click.UsageError("give both --map-own and --map-peer: a mapped connection has a range and an alias of both VPCs")
     ranges = (map_own, map_peer) if map_own is not None and map_peer is not None else None
     vpc_id, peer_id = session.id_of("vpc", vpc), _peer_id(session, peer)
     made = request_peering(session.store, session.caller, vpc_id, peer_id, name=name, ranges=ranges, tags=tags)
@@ -149,12 +149,12 @@ def _peer_id(session: Session, peer: str) -> str:
 
 @command.command()
 @resource_argument("pcx", "peering connection")
-@click.option("--name", default="", help="What the accepter calls the connection.")
+@click.option("--name", default="", help="The accepter's name for the connection.")
 @output_option
 @action
 @click.pass_context
 def accept(context: click.Context, session: Session, resource: str, name: str, output: str) -> None:
-    """Accept a request; the connection is active then.
+    """Accept a request. The connection becomes active.
 
     Exit code 2: it has failed, because the VPCs' ranges now overlap.
     """

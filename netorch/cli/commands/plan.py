@@ -14,7 +14,9 @@ from netorch.cli.planning import file_option, make_plan, plan_value, read_cloud,
 @click.command()
 @file_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Save the plan; `netorch apply FILE` then applies exactly that, or nothing."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Save the plan; `netorch apply FILE` then applies exactly this plan, or nothing.",
 )
 @output_option
 @pass_session

@@ -40,7 +40,7 @@ def _actions() -> Actions:
 
 
 NOUN = Noun("pl", "prefix list", COLUMNS, row, _actions)
-add_common(command, NOUN, "Delete a prefix list that no rule and no route refers to.")
+add_common(command, NOUN, "Delete a prefix list that no rule or route refers to.")
 
 
 @command.command()
@@ -71,7 +71,7 @@ def create(
 def set_(session: Session, prefix_list: str, cidrs: tuple[str, ...], max_entries: int | None, output: str) -> None:
     """Set the CIDRs of a prefix list, or its size.
 
-    What is not given stays. Rules and routes that refer to it follow.
+    Options that you leave out stay as they are. Rules and routes that refer to the list follow.
     """
     from netorch.control.actions.prefix_lists import modify_prefix_list
 

@@ -12,7 +12,7 @@ from netorch.cli.output import output_option, show_record
 @click.group()
 @pass_session
 def command(session: Session) -> None:
-    """Quotas: an owner's limits. EC2's where they suit a lab."""
+    """Quotas: an owner's limits. The defaults are EC2's where these suit a lab."""
     session.operator_only("quotas")
 
 
@@ -36,7 +36,7 @@ def show(session: Session, owner: str, output: str) -> None:
 def set_(context: click.Context, session: Session, owner: str, limits: tuple[str, ...], output: str) -> None:
     """Change an owner's limits, e.g. vpcs=20.
 
-    What exceeds a lower limit stays.
+    Resources above a lowered limit stay.
     """
     from netorch.control.base.quotas import set_quotas
 

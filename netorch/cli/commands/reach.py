@@ -38,17 +38,17 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     Where a route leads to an interface, the flow passes through it, and its groups and ACLs must permit the flow as well. A
     flow that rules permit and routes drop is not open; it is shown with the reason.
 
-    In a VPC with an internet gateway, `internet` is an end too, for interfaces with public addresses: the whole of it, or a
-    range that rules or routes single out. Flows through NAT and egress-only gateways are outbound only. Networks at
-    customers' sites are ends for interfaces whose routes lead to the virtual private gateway: `on-prem 10.44.0.0/16 via
-    vgw-...`. Endpoints are ends as well: `s3 198.19.0.0/24 via vpce-s3`, `vpce-db 10.0.9.9`; so are, for the provider of a
-    service, its consumers: `acme by db 10.0.8.20`. What policies of endpoints and buckets permit is not asked.
+    In a VPC with an internet gateway, interfaces with public addresses have `internet` as an end: the whole internet, or a
+    range that a rule or route names. Flows through NAT and egress-only gateways are outbound only. Networks at customers'
+    sites are ends for interfaces whose routes lead to the virtual private gateway: `on-prem 10.44.0.0/16 via vgw-...`.
+    Endpoints are ends, too: `s3 198.19.0.0/24 via vpce-s3`, `vpce-db 10.0.9.9`. For the provider of a service, so are its
+    consumers: `acme by db 10.0.8.20`. Policies of endpoints and buckets are not evaluated.
 
     Exit codes of --matrix: 0 complete, 2 something unreadable is left out; of --diff: 0 the file changes no flow, 2 it opens
     or closes one, even if only for some answer ports.
     """
     if whole == differs:
-        raise click.UsageError("choose --matrix or --diff", context)
+        raise click.UsageError("give either --matrix or --diff", context)
     if whole:
         from netorch.diagnose.reach import matrix
 
@@ -66,7 +66,7 @@ def command(context: click.Context, session: Session, whole: bool, differs: bool
     if output != "table":
         show_value(changes, output)
     elif not changes:
-        click.echo("No flow is opened or closed.")
+        click.echo("The file opens and closes no flow.")
     else:
         for change in changes:
             sign, colour = ("+", "green") if change.opened else ("-", "red")

@@ -97,7 +97,7 @@ def _used(subnet: Subnet) -> str:
 
 _ASSOCIATE = """Associate a route table with subnets.
 
-They must be using the main table; otherwise use `replace-association`."""
+They must use the main table; otherwise use `replace-association`."""
 add_associate(command, NOUN, "associate", _ASSOCIATE, _associate, _used)
 add_associate(command, NOUN, "replace-association", "Replace the route table of subnets.", _replace_association, _used)
 
@@ -110,7 +110,7 @@ add_associate(command, NOUN, "replace-association", "Replace the route table of 
 def propagate(session: Session, table: str, off: bool, output: str) -> None:
     """Propagate a VPN gateway's routes into a table.
 
-    Static routes to the same destination win, and so do local ones.
+    Static and local routes to the same destination take precedence.
     """
     from netorch.control.actions.private.propagation import disable_propagation, enable_propagation
     from netorch.control.base.routes import find_target
@@ -198,8 +198,8 @@ target_argument = click.argument("target", nargs=-1, required=True, metavar="[vi
 def add(session: Session, table: str, destination: str, target: tuple[str, ...], output: str) -> None:
     """Add a route to a route table.
 
-    DESTINATION is a CIDR, or pl- and a prefix list's name. TARGET is igw, eigw, vgw, nat- and the name of a NAT gateway, eni and
-    that of an instance, pcx- and that of a peering connection, blackhole, or an id.
+    DESTINATION is a CIDR or pl-NAME, a prefix list. TARGET is igw, eigw, vgw, nat-NAME (a NAT gateway), eni NAME (the interface
+    of an instance), pcx-NAME (a peering connection), blackhole, or an id.
 
     Examples:
 
@@ -223,7 +223,7 @@ def add(session: Session, table: str, destination: str, target: tuple[str, ...],
 def replace(session: Session, table: str, destination: str, target: tuple[str, ...], output: str) -> None:
     """Change the target of a route.
 
-    The local route can be replaced by one to an interface; the target local puts it back.
+    A route to an interface can replace the local route. The target local restores it.
     """
     from netorch.control.actions.route_tables import replace_route
 

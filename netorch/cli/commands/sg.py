@@ -90,7 +90,7 @@ def create(session: Session, name: str, vpc: str, description: str, tags: dict[s
 
 @command.group()
 def rule() -> None:
-    """Security group rules. A rule only permits."""
+    """Security group rules. Rules permit; nothing else is permitted."""
 
 
 add_rule_list(rule, NOUN, RULES)
@@ -164,7 +164,7 @@ def remove_rule(
 ) -> None:
     """Remove a rule from a security group.
 
-    It is named by its id, or by what it says.
+    Name the rule by its id or by its content.
 
     Tracked connections that are established continue, unless --terminate-established is given.
 
@@ -180,5 +180,5 @@ def remove_rule(
         direction = _direction(words[0])
         revoke(session.store, session.caller, group_id, direction, [request], terminate_established=terminate_established)
     else:
-        raise click.UsageError("say which rule: its id, or ingress or egress, the protocol and the ports")
+        raise click.UsageError("name the rule: its id, or its direction, protocol and ports")
     click.echo(f"removed the rule from {group_id}")

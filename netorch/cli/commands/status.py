@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
 from netorch.cli.called import as_called
-from netorch.cli.context import Session, pass_session
+from netorch.cli.context import Session, pass_session, warn
 from netorch.cli.output import cell, output_option, print_table, show_value
 from netorch.model.drop_reason import SUPPRESSED, text_of
 
@@ -27,17 +29,24 @@ def command(context: click.Context, session: Session, output: str) -> None:
 
     LEFT BY lists the hosts that use the other edge of a pair, because this one is silent or not ready.
 
-    Edges with gateway endpoints show what their proxy has counted since it began: open connections, and requests that have
-    ended; of these the DENIED by policies, the MALFORMED, those for which the server behind was UNAVAILABLE, and the BROKEN,
-    whose client or server has gone. RESET counts connections that the proxy has cut: too many, too slow, or idle.
+    Edges with gateway endpoints show the counters of their proxy since it started: open connections, and finished requests.
+    DENIED counts requests that a policy denied, MALFORMED those that were not valid HTTP, UNAVAILABLE those whose server did
+    not answer, BROKEN those whose client or server closed early. RESET counts connections that the proxy closed because there
+    were too many, or because they were slow or idle.
 
-    Objects, writes, repairs and drops are what the agents last published, a few seconds ago at most.
+    Objects, writes, repairs and drops are as last published by the agents, at most a few seconds ago.
+
+    Certificates that only people renew, yours and on the authority's machine those of operators and of members of etcd, cause a
+    warning in the last third of their lives.
 
     Exit codes: 0 all is well, 2 something is wrong.
     """
+    from netorch.cli.identities.certificates import DIRECTORY, notices
     from netorch.control.views.health import read_health
 
     session.operator_only("status")
+    for notice in notices(session.store_url, Path(DIRECTORY), datetime.now(UTC)):
+        warn(notice)
     health = read_health(session.store, time.time())
     if output != "table":
         show_value(health, output)

@@ -13,10 +13,10 @@ from netorch.cli.output import output_option, show_rows
 
 COLUMNS = ("key", "revision", "found")
 _REPAIR = """
-to repair one, with a revision N before the one shown:
-  netorch store get KEY --revision N    prints what stood there then
-  netorch store put KEY --revision N    puts it back; --file FILE does so from a backup
-  netorch store delete KEY              is enough where nothing refers to it: a status, a quota, a cursor, a flow log"""
+to repair a record, with a revision N before the one shown:
+  netorch store get KEY --revision N    prints the value at that revision
+  netorch store put KEY --revision N    restores it; --file FILE restores it from a backup
+  netorch store delete KEY              is enough if nothing refers to it: a status, a quota, a cursor, a flow log, a placement"""
 
 
 @click.group()
@@ -24,13 +24,13 @@ to repair one, with a revision N before the one shown:
 def command(session: Session) -> None:
     """Find unreadable and missing records and repair them; copy the store.
 
-    A VPC or host with such a record is left alone by all other commands until it is repaired: put back what stood there before,
+    All other commands leave a VPC or host with such a record alone until it is repaired. Restore the former value,
 
     \b
     netorch store get KEY --revision REVISION
     netorch store put KEY --revision REVISION
 
-    with a revision before that of the damage, or what a backup holds.
+    with a revision before that of the damage, or restore the record from a backup.
     """
     session.operator_only("the store")
 
@@ -40,9 +40,9 @@ def command(session: Session) -> None:
 @pass_session
 @click.pass_context
 def check(context: click.Context, session: Session, output: str) -> None:
-    """List the records that cannot be read or are missing, and since which revision (0: unknown, too long ago).
+    """List the records that are unreadable or missing, and since which revision (0: unknown, too long ago).
 
-    Exit codes: 0 there are none, 2 there are some.
+    Exit codes: 0 none found, 2 some found.
     """
     from netorch.control.actions.repair import damaged
 
@@ -53,16 +53,16 @@ def check(context: click.Context, session: Session, output: str) -> None:
         if output == "table":
             click.echo(as_called(_REPAIR))
     else:
-        click.echo("every record is there and can be read")
+        click.echo("all records are present and readable")
     context.exit(2 if rows else 0)
 
 
 @command.command()
 @click.argument("key")
-@click.option("--revision", type=int, default=0, help="The value at this revision instead of now.")
+@click.option("--revision", type=int, default=0, help="Print the value at this revision instead of the current one.")
 @pass_session
 def get(session: Session, key: str, revision: int) -> None:
-    """Print the value of a key, unchanged."""
+    """Print the value of a key, with the id and VNI that a stored value may leave out."""
     from netorch.control.actions.repair import as_it_was
 
     value = as_it_was(session.store, key, revision)
@@ -76,21 +76,24 @@ def get(session: Session, key: str, revision: int) -> None:
 @action
 @click.pass_context
 def put(context: click.Context, session: Session, key: str, revision: int | None, path: Path | None) -> None:
-    """Put a record back where one cannot be read."""
+    """Replace an unreadable or missing record.
+
+    A value from a file needs its id, as `netorch store get` prints it, so that it is not written at another record's key.
+    """
     from netorch.control.actions.repair import as_it_was, put_back
     from netorch.spec.load import read_file
 
     if (revision is None) == (path is None):
-        raise click.UsageError("choose --revision or --file", context)
+        raise click.UsageError("give either --revision or --file", context)
     put_back(session.store, key, read_file(str(path)) if path is not None else as_it_was(session.store, key, revision or 0))
-    click.echo(f"put {key} back")
+    click.echo(f"restored {key}")
 
 
 @command.command()
 @click.argument("key")
 @action
 def delete(session: Session, key: str) -> None:
-    """Delete a record that cannot be read, if nothing refers to it."""
+    """Delete an unreadable record that nothing refers to, or a placement of something that is not there."""
     from netorch.control.actions.repair import discard
 
     discard(session.store, key)
@@ -101,15 +104,15 @@ def delete(session: Session, key: str) -> None:
 @click.argument("source")
 @click.argument("target")
 def copy(source: str, target: str) -> None:
-    """Copy the store SOURCE to TARGET, where there is none: a move, a backup, or the way back from one.
+    """Copy the store SOURCE to a new store TARGET: to move a cloud, to back it up, or to restore a backup.
 
-    The cloud may go on meanwhile: the copy is of one revision. Agents that followed SOURCE refuse the copy, because it is another
-    store: stop each, remove its snapshot file, and start it again with the new `--store`. Instances' traffic goes on. A copy that
-    was interrupted cannot be opened; begin it again.
+    The cloud can be in use: the copy is of one revision. Agents that followed SOURCE refuse the copy, because it is another
+    store: stop each agent, remove its snapshot file, and start it again with the new `--store`. Instances' traffic goes on. An
+    interrupted copy cannot be opened; run the command again.
 
     \b
-    netorch store copy /var/lib/netorch/netorch.db etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379/netorch
-    netorch store copy etcd://10.0.0.1:2379/netorch /backup/netorch-monday.db
+    netorch store copy /var/lib/netorch/netorch.db "etcd://10.0.0.1,10.0.0.2/netorch?ca=ca.pem&cert=own.pem&key=own.pem"
+    netorch store copy "etcd://10.0.0.1/netorch?ca=ca.pem&cert=own.pem&key=own.pem" /backup/netorch-monday.db
     """
     from contextlib import closing
 
@@ -118,4 +121,4 @@ def copy(source: str, target: str) -> None:
 
     with closing(open_to_read(source)) as opened, closing(open_unfinished(target, source.partition("?")[0])) as unfinished:
         done = copy_store(opened, unfinished)
-    click.echo(f"copied {done.records} records of revision {done.revision}; every one was read back")
+    click.echo(f"copied {done.records} records of revision {done.revision} and read each back")

@@ -91,7 +91,7 @@ def create(
 
 @command.command()
 @resources_argument("subnet", "subnet")
-@public_option("--public-on-launch/--no-public-on-launch", "Whether each new instance gets a public address.", required=True)
+@public_option("--public-on-launch/--no-public-on-launch", "Whether new instances get a public address.", required=True)
 @action
 def modify(session: Session, resources: tuple[str, ...], public_on_launch: bool) -> None:
     """Change whether new instances get public addresses.

@@ -60,7 +60,7 @@ add_tagging(command, "vpc", "VPC")
 
 
 _provided = click.option("--provided-ipv6", is_flag=True, help="Assign a /56 from an address pool, which the internet can reach.")
-_pool = click.option("--pool", default="", help="Default: any that will do.", shell_complete=complete("pool"))
+_pool = click.option("--pool", default="", help="Default: any suitable pool.", shell_complete=complete("pool"))
 
 
 @command.command()
@@ -102,7 +102,7 @@ def create(
 
 def _check_pool(provided_ipv6: bool, pool: str) -> None:
     if pool and not provided_ipv6:
-        raise click.UsageError("--pool says of which pool --provided-ipv6 is to be; add that, or leave --pool out")
+        raise click.UsageError("--pool names the pool for --provided-ipv6; add that option, or leave --pool out")
 
 
 @command.command("create-default")
@@ -111,7 +111,7 @@ def _check_pool(provided_ipv6: bool, pool: str) -> None:
 def create_default(session: Session, output: str) -> None:
     """Create the default VPC.
 
-    Instances that name no VPC run in it. The first of them creates it.
+    Instances that name no VPC run in it. The first such instance creates it.
     """
     from netorch.control.actions.vpcs import create_default_vpc
 
@@ -121,15 +121,17 @@ def create_default(session: Session, output: str) -> None:
 
 @command.command()
 @click.argument("vpc", shell_complete=complete("vpc"))
-@click.option("--dns-support/--no-dns-support", default=None, help="Whether names are answered in it.")
-@click.option("--dns-hostnames/--no-dns-hostnames", default=None, help="Whether instances, zones and endpoints have names there.")
+@click.option("--dns-support/--no-dns-support", default=None, help="Whether DNS answers in the VPC.")
+@click.option(
+    "--dns-hostnames/--no-dns-hostnames", default=None, help="Whether instances, zones and endpoints have DNS names in the VPC."
+)
 @output_option
 @action
 def modify(session: Session, vpc: str, dns_support: bool | None, dns_hostnames: bool | None, output: str) -> None:
     """Change attributes of a VPC.
 
-    With DNS support, instances ask for names at 169.254.169.253 and at the primary range's address .2. With DNS host names, too,
-    the VPC answers for private zones, for endpoints, and for instances by their ids and public addresses.
+    With DNS support, DNS answers at 169.254.169.253 and at the primary range's address .2. With DNS host names as well, it
+    answers for private zones, for endpoints, and for instances by their ids and public addresses.
     """
     from netorch.control.actions.services.attributes import modify_vpc
 
@@ -166,7 +168,7 @@ def associate(session: Session, vpc: str, cidr: str, provided_ipv6: bool, pool: 
 
     _check_pool(provided_ipv6, pool)
     if bool(cidr) == provided_ipv6:
-        raise click.UsageError("name a CIDR, or use --provided-ipv6")
+        raise click.UsageError("give a CIDR, or use --provided-ipv6")
     asked = Provided(pool=pool) if provided_ipv6 else cidr
     show_record(row(associate_cidr(session.store, session.caller, session.id_of("vpc", vpc), asked)), output)
 

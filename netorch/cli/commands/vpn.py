@@ -32,7 +32,7 @@ STATUS_COLUMNS = ("vpn", "tunnel", "status", "ike", "child_sa", "bytes_in", "byt
 
 @click.group()
 def command() -> None:
-    """VPN connections: two IPsec tunnels each, between a VPC's virtual private gateway and a customer's device."""
+    """VPN connections: each has two IPsec tunnels between a VPC's virtual private gateway and a customer's device."""
 
 
 def row(info: VpnInfo) -> dict[str, Any]:
@@ -116,7 +116,7 @@ add_common(command, NOUN, "Delete VPN connections, with their secrets.")
 for more in (config_command, import_command, doctor_command):
     command.add_command(more)
 
-tunnel_option = click.option("--tunnel", type=click.IntRange(1, 2), help="Which of the two.")
+tunnel_option = click.option("--tunnel", type=click.IntRange(1, 2), help="Which of the two tunnels.")
 psk_help = "The pre-shared key, in a file of one line. Default: generated, and shown once."
 
 
@@ -159,8 +159,8 @@ def create(
 ) -> None:
     """Create a VPN connection to a customer gateway.
 
-    The options apply to both tunnels; `netorch vpn modify` changes one. Generated pre-shared keys are shown once: what is
-    stored, only the edges can decrypt.
+    The options apply to both tunnels; `netorch vpn modify` changes one. Generated pre-shared keys are shown once: the store
+    holds them encrypted, and only the edges can decrypt them.
     """
     from netorch.control.actions.private.connections import Wanted, create_vpn_connection
     from netorch.control.base.routes import find_target
@@ -209,7 +209,7 @@ def _show_made(session: Session, vpn_id: str, keys: dict[int, Secret], output: s
         return
     NOUN.show(session, vpn_id, output)
     if shown:
-        click.echo("\nPre-shared keys that were made; they are shown this once:")
+        click.echo("\nNew pre-shared keys, shown only now:")
     for tunnel, psk in shown.items():
         click.echo(f"tunnel {tunnel}  {psk}")
 
@@ -246,9 +246,9 @@ def modify(
 
     of_tunnel = bool(inside_cidr) or any(value not in (None, ()) for value in chosen.values())
     if of_tunnel and tunnel is None:
-        raise click.UsageError("say which tunnel: --tunnel 1 or --tunnel 2", context)
+        raise click.UsageError("name the tunnel: --tunnel 1 or --tunnel 2", context)
     if not of_tunnel and local_cidr is None and remote_cidr is None:
-        raise click.UsageError("say what is to change", context)
+        raise click.UsageError("name at least one option to change", context)
     vpn_id = session.id_of("vpn", resource)
     if local_cidr is not None or remote_cidr is not None:
         modify_networks(session.store, session.caller, vpn_id, local_cidr=local_cidr, remote_cidr=remote_cidr)
@@ -266,9 +266,9 @@ def modify(
 
 @command.command()
 @resource_argument("vpn", "VPN connection")
-@click.option("--tunnel", type=click.IntRange(1, 2), required=True, help="Which of the two.")
+@click.option("--tunnel", type=click.IntRange(1, 2), required=True, help="Which of the two tunnels.")
 @file_option("--psk-file", "psk_file", psk_help)
-@file_option("--certificate", "certificate", "With certificates: the edge's new one, PEM.")
+@file_option("--certificate", "certificate", "The edge's new certificate, PEM.")
 @file_option("--private-key", "private_key", "Its private key, PEM.")
 @output_option
 @action
@@ -299,7 +299,7 @@ def rotate(
 
 @command.group()
 def route() -> None:
-    """Static routes of VPN connections without BGP."""
+    """Static routes of VPN connections that do not use BGP."""
 
 
 add_rule_list(route, NOUN, ROUTES)
@@ -339,7 +339,7 @@ def delete(session: Session, resource: str, cidr: str) -> None:
 def status(context: click.Context, session: Session, resources: Sequence[str], vpc: str | None, output: str) -> None:
     """Show the state of tunnels.
 
-    Of the named connections, or of all.
+    Shows the named connections, or all.
 
     Exit codes: 0 all tunnels are up, 2 one is down.
     """

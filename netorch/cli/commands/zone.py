@@ -22,7 +22,7 @@ RECORD_COLUMNS = ("name", "type", "ttl", "values")
 
 @click.group()
 def command() -> None:
-    """Private zones: names that are answered in the VPCs that you choose."""
+    """Private zones: DNS names that resolve only in the VPCs that you choose."""
 
 
 def row(info: ZoneInfo) -> dict[str, Any]:
@@ -53,16 +53,16 @@ _type = click.Choice([found.value for found in RecordType], case_sensitive=False
 
 @command.command()
 @click.argument("name")
-@click.option("--vpc", required=True, help="The first VPC that it is answered in.", shell_complete=complete("vpc"))
-@click.option("--domain", default="", help="What its names end with. Default: NAME.")
+@click.option("--vpc", required=True, help="The first VPC in which it resolves.", shell_complete=complete("vpc"))
+@click.option("--domain", default="", help="The domain of the zone. Default: NAME.")
 @tag_option
 @output_option
 @action
 def create(session: Session, name: str, vpc: str, domain: str, tags: dict[str, str], output: str) -> None:
     """Create a private zone, e.g. corp.example.
 
-    All names of its domain are the zone's: those that it does not have do not exist in its VPCs. The VPCs need DNS support and
-    DNS host names.
+    The zone owns its whole domain: names without a record set do not exist in its VPCs. The VPCs need DNS support and DNS host
+    names.
     """
     from netorch.control.actions.services.zones import create_zone
 
@@ -77,7 +77,7 @@ def create(session: Session, name: str, vpc: str, domain: str, tags: dict[str, s
 @click.argument("vpc", shell_complete=complete("vpc"))
 @action
 def associate(session: Session, zone: str, vpc: str) -> None:
-    """Let a private zone be answered in one more VPC of its owner."""
+    """Associate a private zone with one more VPC of its owner."""
     from netorch.control.actions.services.zones import associate_zone
 
     vpc_id = session.id_of("vpc", vpc)
@@ -91,11 +91,11 @@ def associate(session: Session, zone: str, vpc: str) -> None:
 @click.argument("vpc", shell_complete=complete("vpc"))
 @action
 def disassociate(session: Session, zone: str, vpc: str) -> None:
-    """Let a private zone be answered in a VPC no more; its last VPC stays."""
+    """Disassociate a private zone from a VPC. Its last VPC cannot be disassociated."""
     from netorch.control.actions.services.zones import disassociate_zone
 
     disassociate_zone(session.store, session.caller, session.id_of("zone", zone), session.id_of("vpc", vpc))
-    click.echo(f"{vpc} is not associated with {zone} any more")
+    click.echo(f"{vpc} is no longer associated with {zone}")
 
 
 def _warn_of(session: Session, vpc: str, vpc_id: str) -> None:
@@ -103,7 +103,7 @@ def _warn_of(session: Session, vpc: str, vpc_id: str) -> None:
     from netorch.control.actions.vpcs import describe_vpc
 
     if not session.dry_run and not describe_vpc(session.store, session.caller, vpc_id).has_hostnames:
-        warn(f"{vpc} does not answer for zones yet: netorch vpc modify {vpc} --dns-support --dns-hostnames")
+        warn(f"{vpc} does not resolve private zones yet: netorch vpc modify {vpc} --dns-support --dns-hostnames")
 
 
 @command.group()
@@ -120,10 +120,10 @@ def record() -> None:
 @output_option
 @action
 def put(session: Session, zone: str, name: str, type: str, values: tuple[str, ...], ttl: int, output: str) -> None:
-    """Let a name stand for values, in place of those that it has of this type.
+    """Set the values of a name and type. They replace existing ones.
 
-    NAME stands in front of the zone's domain; @ is the domain itself, *.NAME all names below that have no record set. Values are
-    as in master files, e.g. 10.0.0.5, '10 mail.corp.example' (MX), '0 5 5432 db.corp.example' (SRV); texts have no quotes.
+    NAME is the part in front of the zone's domain; @ is the domain itself, *.NAME all names below without a record set. Values
+    are as in master files, e.g. 10.0.0.5, '10 mail.corp.example' (MX), '0 5 5432 db.corp.example' (SRV); texts have no quotes.
     """
     from netorch.control.actions.services.zones import put_record
     from netorch.model.services.zones import RecordSet
@@ -143,7 +143,7 @@ def delete_record(session: Session, zone: str, name: str, type: str) -> None:
     from netorch.control.actions.services.zones import delete_record
 
     delete_record(session.store, session.caller, session.id_of("zone", zone), name, RecordType(type))
-    click.echo(f"{name} has no {type} record in {zone} any more")
+    click.echo(f"deleted the {type} record set of {name} in {zone}")
 
 
 @record.command("list")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from netorch.cli.context import Session
+from netorch.cli.identities.certificates import explaining
 from netorch.errors import IdentityError
 
 if TYPE_CHECKING:
     from netorch.store.access import Access
+
+URL: Final = "'etcd://HOST:PORT/NAME?ca=FILE&cert=FILE&key=FILE'"  # quoted, because a shell would take it apart
 
 
 @contextlib.contextmanager
@@ -19,13 +22,14 @@ def access_of(session: Session) -> Iterator[Access]:
     """Yield the access to users and roles. Raises IdentityError for a store that has none."""
     from netorch.store import open_access
 
-    access = open_access(session.store_url)
+    with explaining(session.store_url):
+        access = open_access(session.store_url)
     if access is None:
         raise IdentityError(
-            f"store {session.store_url}: it knows no identities; they need etcd with TLS: "
-            "--store etcd://HOST:PORT/NAME?ca=FILE&cert=FILE&key=FILE"
+            f"store {session.store_url}: has no identities; these need etcd with TLS: --store {URL}. One machine with SQLite "
+            'needs none; several machines: docs/design/identities.md, "A new cloud"'
         )
-    with contextlib.closing(access):
+    with contextlib.closing(access), explaining(session.store_url):
         yield access
 
 
@@ -35,7 +39,7 @@ def own_directory(session: Session) -> Path:
 
     path = parse_address(session.store_url).cert
     if path is None:
-        raise IdentityError(f"store {session.store_url}: it names no certificate; append ?ca=FILE&cert=FILE&key=FILE")
+        raise IdentityError(f"store {session.store_url}: has no certificate; give --store {URL}")
     return path.parent
 
 

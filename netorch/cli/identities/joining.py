@@ -9,30 +9,29 @@ from typing import Final
 
 import click
 
-from netorch.cli.commands.agent import state_option
-from netorch.cli.context import Session, complete, pass_session
+from netorch.cli.context import Session, complete, pass_session, state_option
 from netorch.cli.identities.access import access_of, setting_lines
 from netorch.errors import IdentityError
 
 _MOST: Final = 4096  # characters of a token's file
 _AFTER: Final = (
-    "What it has open still gets changes until the connection ends. To end all connections, restart the members of etcd one "
-    "after the other: everybody else connects again."
+    "Its open connections keep receiving changes until they close. To close all connections, restart the members of etcd one "
+    "after the other; all other clients reconnect."
 )
 
 
 @click.command()
 @click.argument("host", shell_complete=complete("host"))
 @click.option("--minutes", type=click.IntRange(1, 7 * 24 * 60), default=60, show_default=True, help="How long it is valid.")
-@click.option("--file", "target", type=click.Path(path_type=Path), help="Write it to this file, for its owner only.")
+@click.option("--file", "target", type=click.Path(path_type=Path), help="Write it to this file, readable only by its owner.")
 @pass_session
 def token(session: Session, host: str, minutes: int, target: Path | None) -> None:
     """Print a token by which a machine joins as HOST, once.
 
-    Whoever has the token first is the host, so send it by a safe way. The store keeps only its hash. Another token for the same
-    host replaces this one. A host that has joined already keeps its identity until the new token is used.
+    The first machine that uses the token becomes the host, so send it over a secure channel. The store keeps only its hash.
+    Another token for the same host replaces this one. A host that has joined keeps its identity until the new token is used.
 
-    Example: netorch host token hv1 | ssh root@hv1 netorch host join
+    Example: netorch host token hv1 | ssh root@hv1 'netorch host join >>/etc/netorch/netorch.toml'
     """
     from netorch.control.identities.tokens import new_token
     from netorch.identity.files import write
@@ -43,18 +42,18 @@ def token(session: Session, host: str, minutes: int, target: Path | None) -> Non
         click.echo(made)
     else:
         write(target, f"{made}\n".encode(), secret=True)
-        click.echo(f"{target}: written, for its owner only")
+        click.echo(f"{target}: written, readable only by its owner")
 
 
 @click.command()
 @click.option("--token-file", type=click.Path(path_type=Path), help="The file of the token.  [default: standard input]")
 @state_option
 def join(token_file: Path | None, state_dir: Path) -> None:
-    """Make this machine the host of a token.
+    """Make this machine the host that a token names.
 
     The token is read from standard input or a file. The private key is made here and never leaves this machine. Prints the
-    settings for /etc/netorch/netorch.toml. The agent renews the certificate. If the answer is lost, run it again with the same
-    token.
+    settings `host` and `store`; append them to /etc/netorch/netorch.toml, which must not have them yet. The agent renews the
+    certificate. If the answer is lost, run the command again with the same token.
     """
     from netorch.identity.asking import join as ask
     from netorch.identity.token import parse_token
@@ -76,20 +75,20 @@ def _token_in(path: Path | None) -> str:
         with path.open(encoding="ascii") as file:
             return file.readline(_MOST)
     except (OSError, UnicodeDecodeError) as error:
-        raise IdentityError(f"{path}: it cannot be read ({error}); give the file that `netorch host token` wrote") from error
+        raise IdentityError(f"{path}: cannot be read ({error}); give the file that `netorch host token` wrote") from error
 
 
 @click.command()
 @click.argument("host", shell_complete=complete("host"))
 @pass_session
 def revoke(session: Session, host: str) -> None:
-    """Take a host's identity away.
+    """Revoke a host's identity.
 
-    Its certificate and its token are worthless from now on. Nothing else changes: its kernel goes on, and what is placed on
-    it stays. A new token lets it join again.
+    Its certificate and its token are no longer valid. Nothing else changes: its kernel goes on, and everything placed on the
+    host stays. With a new token it can join again.
     """
     from netorch.control.identities.roles import revoke_host
 
     with access_of(session) as access:
         had = revoke_host(session.store, access, host)
-    click.echo(f"{host}: its identity is revoked. {_AFTER}" if had else f"{host}: it has no identity; its token is revoked")
+    click.echo(f"{host}: the identity is revoked. {_AFTER}" if had else f"{host}: has no identity; its token is revoked")

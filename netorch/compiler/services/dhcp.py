@@ -62,6 +62,6 @@ class DhcpCompiler:
     name: Final = "dhcp"
     reads: Final[frozenset[type]] = frozenset({Vpc, Subnet, NetworkInterface, Instance})
     parts: Final[tuple[Part, ...]] = (
-        HostPart(id="dhcp.host", compile=_ear, inputs=frozenset({LocalEni}), role=Role.HYPERVISOR),
+        HostPart(id="dhcp.host", compile=_ear, inputs=frozenset({LocalEni}), yields=frozenset({DhcpEar}), role=Role.HYPERVISOR),
         VpcPart(id="dhcp", compile=_leases, inputs=frozenset({HostView, Vpc, LocalEni, LocalTable}), role=Role.HYPERVISOR),
     )

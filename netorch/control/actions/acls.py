@@ -78,7 +78,7 @@ def delete_network_acl(store: Store, caller: Caller, acl_id: str) -> None:
         vpc, stored = read(store, caller, NetworkAcl, acl_id)
         vni = vpc.record.vni
         if stored.record.is_default:
-            raise ApiError("CannotDelete", f"network ACL {acl_id}: is its VPC's default ACL; it goes with the VPC")
+            raise ApiError("CannotDelete", f"network ACL {acl_id}: is its VPC's default ACL; it is deleted with the VPC")
         users = [subnet_id for subnet_id, subnet in read_all(store, Subnet, vni).items() if subnet.record.acl == acl_id]
         if users:
             raise in_use("acl", acl_id, f"subnet(s) {', '.join(users)}", "associate them with another ACL first")
@@ -199,7 +199,7 @@ def delete_network_acl_entry(store: Store, caller: Caller, acl_id: str, directio
 def _without(acl: NetworkAcl, direction: Direction, number: int) -> list[AclEntry]:
     entries = entries_of(acl, direction)
     if all(entry.number != number for entry in entries):
-        text = f"{_entry_where(acl.id, direction, number)}: does not exist; `netorch nacl show {acl.id}` shows those that do"
+        text = f"{_entry_where(acl.id, direction, number)}: does not exist; `netorch nacl show {acl.id}` lists the entries"
         raise ApiError("InvalidNetworkAclEntry.NotFound", text)
     return [entry for entry in entries if entry.number != number]
 

@@ -11,14 +11,15 @@ from typing import Final
 import msgspec
 
 from netorch.control.actions.groups import choose_groups, join
-from netorch.control.actions.hosts import place_on
 from netorch.control.base import checks
 from netorch.control.base.addresses import claim_key, open_pool
 from netorch.control.base.logged import Logs, delete_logs, logs_of
 from netorch.control.base.named import add_name, drop_name
+from netorch.control.base.pairs import expect_staying
 from netorch.control.base.public import Publics, publics_of
 from netorch.control.base.quotas import check_room, quotas_of
 from netorch.control.base.writes import Writes, attempt
+from netorch.control.placement.choice import count_on, mark_full
 from netorch.errors import ApiError
 from netorch.model.eni import Host, Instance, NetworkInterface, Placement, primary_eni_id
 from netorch.model.ids import port_name, prefix_of, vni_of
@@ -30,7 +31,7 @@ from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid
-from netorch.records.hosts import read_host
+from netorch.records.hosts import read_host, read_loaded
 from netorch.records.kinds import BY_PREFIX, kind_of
 from netorch.records.read import Stored, mappings_of, read, read_all
 from netorch.records.vpc import VpcRecords
@@ -201,6 +202,7 @@ def unmap(writes: Writes, eni_id: str, mappings: dict[str, Stored[Mapping]]) -> 
         writes.delete(key, mapping.mod_revision)
     for host in hosts_of(mapping.record for mapping in mappings.values()):
         writes.drop(keys.placement(host, eni_id))
+        writes.drop(keys.full(host))
 
 
 def hosts_of(mappings: Iterable[Mapping]) -> list[str]:
@@ -238,7 +240,7 @@ def refuse_managed(eni: NetworkInterface) -> None:
     """Refuse to change an interface that belongs to a gateway or endpoint. Raises ApiError: OperationNotPermitted."""
     if eni.gateway:
         holder = BY_PREFIX[prefix_of(eni.gateway)]
-        what = f"belongs to {holder.noun} {eni.gateway}, and changes only with it"
+        what = f"belongs to {holder.noun} {eni.gateway}, and cannot be changed by itself"
         text = f"network interface {eni.id}: {what}; see `netorch {holder.command} show {eni.gateway}`"
         raise ApiError("OperationNotPermitted", text)
 
@@ -288,7 +290,9 @@ def attach_network_interface(store: Store, caller: Caller, eni_id: str, instance
         if eni.record.instance:
             raise _attached(eni.record, "detach it first")
         if vni_of(instance_id) != eni.record.vni:
-            raise invalid(f"network interface {eni_id}", f"instance {instance_id} is in another VPC", "choose one of its own VPC")
+            raise invalid(
+                f"network interface {eni_id}", f"instance {instance_id} is in another VPC", "choose an instance in the same VPC"
+            )
         others = attached_to(store, instance.record)
         check_room(quotas_of(store, vpc.record.owner), "AttachmentLimitExceeded", f"instance {instance_id}", len(others) + 1)
         attached = msgspec.structs.replace(eni.record, instance=instance_id)
@@ -309,10 +313,14 @@ def _on_host_of(writes: Writes, store: Store, caller: Caller, instance: Instance
         raise ApiError("IncorrectInstanceState", f"instance {instance.id}: is moving; wait until it has arrived")
     writes.expect(key, place.mod_revision)
     state = read_host(store, place.record.host)
-    place_on(writes, state)
+    expect_staying(writes, state)
     for address in eni.addresses:
         writes.drop(claim_key(eni.vni, address))
     map_to(writes, eni, state.host)
+    if state.host.capacity:
+        loaded = read_loaded(store, state.host.name)
+        count_on(loaded, eni.vni, 1)
+        mark_full(writes, loaded)
 
 
 def detach_network_interface(store: Store, caller: Caller, eni_id: str) -> NetworkInterface:

@@ -107,7 +107,7 @@ def fits_beside(log: FlowLog, others: Iterable[FlowLog], quotas: Quotas) -> None
     others = [other for other in others if other.resource == log.resource]
     for other in others:
         if (other.traffic, other.format, other.interval_s) == (log.traffic, log.format, log.interval_s):
-            text = f"flow log {log.name!r}: {other.name} ({other.id}) records the same of {log.resource}; use that one"
+            text = f"flow log {log.name!r}: {other.name} ({other.id}) already records the same of {log.resource}; use that one"
             raise ApiError("FlowLogAlreadyExists", text)
     check_room(quotas, "FlowLogsLimitExceeded", log.resource, len(others) + 1)
 

@@ -53,7 +53,7 @@ def create_security_group(
 
     where = f"security group {name!r}"
     if name == DEFAULT_NAME:
-        raise ApiError("InvalidGroup.Reserved", f"{where}: every VPC has it already; choose another name")
+        raise ApiError("InvalidGroup.Reserved", f"{where}: every VPC already has it; choose another name")
     if violation := rules.referable_name(name, GROUP_PREFIX) or rules.description(description):
         raise invalid(where, violation.what, violation.fix)
 
@@ -89,7 +89,7 @@ def delete_security_group(store: Store, caller: Caller, group_id: str) -> None:
         vpc, stored = read(store, caller, SecurityGroup, group_id)
         group = stored.record
         if group.is_default:
-            raise ApiError("CannotDelete", f"security group {group_id}: is its VPC's default group; it goes with the VPC")
+            raise ApiError("CannotDelete", f"security group {group_id}: is its VPC's default group; it is deleted with the VPC")
         used = use_revision(store, group_id)
         refuse_users(
             group, read_all(store, NetworkInterface, group.vni).values(), read_all(store, SecurityGroup, group.vni).values()
@@ -107,7 +107,7 @@ def refuse_users(group: SecurityGroup, enis: Iterable[Stored[NetworkInterface]],
     members = [eni.record.id for eni in enis if group.id in eni.record.groups]
     if members:
         more = f" and {len(members) - 1} more" if len(members) > 1 else ""
-        raise in_use("sg", where, f"interface {members[0]}{more}", "give each other groups first")
+        raise in_use("sg", where, f"interface {members[0]}{more}", "move each to other groups first")
     for other in others:
         if other.record.id != group.id and group.id in referred(other.record):
             raise in_use("sg", where, f"a rule of {other.record.name} ({other.record.id})", "revoke that rule first")

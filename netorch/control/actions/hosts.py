@@ -13,7 +13,9 @@ from netorch.control.base import checks, pairs
 from netorch.control.base.pools import read_pools
 from netorch.control.base.ranges import add_host, add_uplink, remove_host, revision_of
 from netorch.control.base.writes import Writes, attempt
+from netorch.control.placement.choice import complete_keys, mark_full
 from netorch.errors import ApiError, UnreadableRecord
+from netorch.model import rules
 from netorch.model.check.outside import KnownHost
 from netorch.model.eni import Host, Role, Uplink
 from netorch.model.outside.uplink import parse_uplink, violation_of, violation_of_edge, violation_of_underlay
@@ -23,8 +25,8 @@ from netorch.model.vpc import Tags
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
-from netorch.records.errors import invalid, not_found
-from netorch.records.hosts import HostState, read_host, read_loaded, readiness
+from netorch.records.errors import invalid
+from netorch.records.hosts import HostState, condition, read_host, read_loaded, read_said, readiness
 from netorch.store.base import Store
 
 
@@ -35,6 +37,7 @@ class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
     live: bool  # its agent holds its lease
     interfaces: int  # number of interfaces placed on it
     gateways: int  # number of gateways placed on it
+    state: str  # pending, available, under-assessment, drained, deleting
     readiness: str = ""  # edges: whether it can carry packets, from its agent's last status
 
 
@@ -49,6 +52,7 @@ def create_host(
     uplink: str = "",
     asn: int = 0,
     gateway_asn: int = 0,
+    capacity: int = 0,
     tags: Tags | None = None,
 ) -> Host:
     """Create a host and return it; an edge carries gateways once it has a pair and an uplink: DEVICE,ADDRESS/LENGTH,GATEWAY.
@@ -58,20 +62,20 @@ def create_host(
     completes it.
 
     Raises:
-      ApiError: InvalidParameterValue for a bad or taken name, an underlay address that is not IPv4 or another host's, an
-        address or uplink in a pool's range, an uplink address that another edge has, an underlay address in the uplink's
-        network, a bad uplink or AS number, a pair that has two edges; InvalidParameterCombination for a pair without an uplink,
-        an uplink without a pair, AS numbers without an uplink, or a hypervisor with any of them.
+      ApiError: InvalidParameterValue for a bad or taken name, a bad capacity, an underlay address that is not IPv4 or another
+        host's, an address or uplink in a pool's range, an uplink address that another edge has, an underlay address in the
+        uplink's network, a bad uplink or AS number, a pair that has two edges; InvalidParameterCombination for a pair without an
+        uplink, an uplink without a pair, AS numbers without an uplink, or a hypervisor with any of them.
     """
     del caller  # hosts have no owner; the CLI admits only operators
     read = read_uplink(f"host {name!r}", uplink, asn, gateway_asn)
-    host = make_host(name=name, underlay=underlay, role=role, pair=pair, uplink=read, tags=tags)
+    host = make_host(name=name, underlay=underlay, role=role, pair=pair, uplink=read, capacity=capacity, tags=tags)
 
     def decide() -> tuple[Writes, Host]:
         if store.get(keys.host_spec(name)) is not None:
-            raise invalid(f"host {name!r}", "there is one of that name", "choose another name, or delete that one first")
+            raise invalid(f"host {name!r}", "the name is in use", "choose another name, or delete that one first")
         if store.get(keys.vtep(host.underlay)) is not None:
-            raise invalid(f"host {name!r}", f"the underlay address {host.underlay} is another host's", "give each host its own")
+            raise invalid(f"host {name!r}", f"another host has the underlay address {host.underlay}", "give each host its own")
         writes = Writes()
         keep_apart(writes, store, host)
         create_writes(writes, host)
@@ -79,6 +83,8 @@ def create_host(
             pairs.join(writes, host, pairs.places(store.list(keys.pair_prefix(host.pair)).kvs))
         return writes, host
 
+    if role is Role.HYPERVISOR:
+        complete_keys(store)
     attempt(store, decide)
     if host.pair:
         admit(store, name)
@@ -94,13 +100,22 @@ def keep_apart(writes: Writes, store: Store, host: Host) -> None:
 
 
 def make_host(
-    *, name: str, underlay: str, role: Role, pair: str = "", uplink: Uplink | None = None, tags: Tags | None = None
+    *,
+    name: str,
+    underlay: str,
+    role: Role,
+    pair: str = "",
+    uplink: Uplink | None = None,
+    capacity: int = 0,
+    tags: Tags | None = None,
 ) -> Host:
-    """Return a host's record. Raises ApiError for a bad name, underlay address, pair or uplink."""
+    """Return a host's record. Raises ApiError for a bad name, underlay address, pair, uplink or capacity."""
     where = f"host {name!r}"
     if violation := violation_of_edge(role, pair, uplink):
         raise ApiError("InvalidParameterCombination", f"{where}: {violation.what}; {violation.fix}")
     if uplink is not None and (violation := violation_of(uplink)):
+        raise invalid(where, violation.what, violation.fix)
+    if violation := rules.capacity(capacity, hypervisor=role is Role.HYPERVISOR):
         raise invalid(where, violation.what, violation.fix)
     address = checks.underlay(underlay, f"{where}: underlay")
     if uplink is not None and (violation := violation_of_underlay(address, uplink)):
@@ -111,15 +126,39 @@ def make_host(
         role=role,
         pair=checks.name(f"{where}: pair", pair) if pair else "",
         uplink=uplink,
+        capacity=capacity,
         tags=checks.tags(where, tags),
     )
+
+
+def set_capacity(store: Store, caller: Caller, name: str, capacity: int) -> Host:
+    """Set how many interfaces a hypervisor may carry (0: any number), and return it. It keeps those that it has.
+
+    Raises:
+      ApiError: InvalidHostID.NotFound; InvalidParameterValue for an edge, or a number that is none.
+    """
+    del caller  # hosts have no owner; the CLI admits only operators
+
+    def decide() -> tuple[Writes, Host]:
+        state, writes = read_loaded(store, name), Writes()
+        if violation := rules.capacity(capacity, hypervisor=state.host.role is Role.HYPERVISOR):
+            raise invalid(f"host {name!r}", violation.what, violation.fix)
+        host = msgspec.structs.replace(state.host, capacity=capacity)
+        if host != state.host:
+            writes.change(keys.host_spec(name), state.mod_revision, host)
+            mark_full(writes, msgspec.structs.replace(state, host=host))
+        return writes, host
+
+    if capacity:
+        complete_keys(store)  # a placement rewrites the key of a host with a capacity
+    return attempt(store, decide)
 
 
 def read_uplink(where: str, text: str, asn: int, gateway_asn: int) -> Uplink | None:
     """Return the uplink that a text describes, None for an empty text. Raises ApiError."""
     if not text:
         if asn or gateway_asn:
-            raise ApiError("InvalidParameterCombination", f"{where}: has AS numbers and no uplink; BGP is spoken there")
+            raise ApiError("InvalidParameterCombination", f"{where}: has AS numbers but no uplink, and BGP runs over the uplink")
         return None
     found = parse_uplink(text, asn, gateway_asn)
     if isinstance(found, Violation):
@@ -130,6 +169,8 @@ def read_uplink(where: str, text: str, asn: int, gateway_asn: int) -> Uplink | N
 def create_writes(writes: Writes, host: Host) -> None:
     """Add the records of a new host."""
     writes.create(keys.host_spec(host.name), host)
+    if host.role is Role.HYPERVISOR:
+        writes.put(keys.accepts(host.name), host.name)
     writes.create(keys.vtep(host.underlay), host.name)
 
 
@@ -147,7 +188,7 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
     with set_aside(store, name) as aside:
         state = aside.state
         refuse_ports(store, name)
-        if state.drained:
+        if state.drained and state.host.pair:
             give_up_seats(store, aside)
             state = read_loaded(store, name)
         refuse_placed(state)
@@ -156,6 +197,9 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
         final.delete(keys.host_spec(name), state.mod_revision)
         final.drop(keys.vtep(state.host.underlay))
         final.drop(keys.host_drained(name))
+        final.drop(keys.accepts(name))
+        final.drop(keys.full(name))
+        final.drop(keys.closed(name))
         pairs.leave(final, store, state.host)
         remove_host(final, store)
         if not final.commit(store):
@@ -164,8 +208,8 @@ def delete_host(store: Store, caller: Caller, name: str) -> None:
 
 
 def _forget_status(store: Store, name: str) -> None:
-    """Delete the last status of the host's agent; no other code would."""
-    left = [keys.host_mtu(name), *(kv.key for kv in store.list(f"hoststat/{name}/").kvs)]
+    """Delete what the host's agent wrote of the host; no other code would."""
+    left = [keys.host_live(name), keys.host_mtu(name), *(kv.key for kv in store.list(f"hoststat/{name}/").kvs)]
     for start in range(0, len(left), 100):
         writes = Writes()
         for key in left[start : start + 100]:
@@ -185,6 +229,7 @@ def _info(state: HostState, said: AgentStatus | None) -> HostInfo:
         live=state.live,
         interfaces=0 if is_edge else state.placements,
         gateways=state.placements if is_edge else 0,
+        state=condition(state),
         readiness=readiness(state, said),
     )
 
@@ -192,44 +237,7 @@ def _info(state: HostState, said: AgentStatus | None) -> HostInfo:
 def describe_host(store: Store, caller: Caller, name: str) -> HostInfo:
     """Return one host. Raises ApiError, UnreadableRecord."""
     del caller
-    said = store.get(keys.agent_status(name))
-    return _info(read_loaded(store, name), decode(said, AgentStatus) if said is not None else None)
-
-
-def place_on(writes: Writes, state: HostState) -> None:
-    """Add a placement on a host that is not in deletion, with this condition. Raises ApiError."""
-    pairs.expect_staying(writes, state)
-    state.placements += 1
-
-
-def choose_host(hosts: dict[str, HostState], name: str) -> HostState:
-    """Return the hypervisor with a name, or without a name the least loaded one.
-
-    Raises:
-      ApiError: InvalidHostID.NotFound, InvalidParameterValue for a host that is no hypervisor, InsufficientInstanceCapacity.
-    """
-    if not name:
-        return least_loaded(hosts)
-    if name not in hosts:
-        raise not_found("host", name)
-    state = hosts[name]
-    if state.host.role is not Role.HYPERVISOR:
-        raise invalid(f"host {name}", f"its role is {state.host.role.value}", "choose a hypervisor")
-    return state
-
-
-def least_loaded(hosts: dict[str, HostState]) -> HostState:
-    """Return the hypervisor with the fewest placements; among equals one with a live agent, then the first by name.
-
-    Raises:
-      ApiError: InsufficientInstanceCapacity if there is no hypervisor.
-    """
-    fit = [state for state in hosts.values() if state.host.role is Role.HYPERVISOR and not state.deleting]
-    if not fit:
-        raise ApiError(
-            "InsufficientInstanceCapacity", "no host: there is no hypervisor; `netorch host create NAME --underlay IP` makes one"
-        )
-    return min(fit, key=lambda state: (state.placements, not state.live, state.host.name))
+    return _info(read_loaded(store, name), read_said(store, name))
 
 
 class KnownHosts(Mapping[str, KnownHost]):

@@ -20,7 +20,6 @@ from netorch.control.actions.enis import (
     room_for_interfaces,
 )
 from netorch.control.actions.groups import choose_groups, join
-from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.actions.vpcs import default_vpc_writes
 from netorch.control.base import checks, namespaces
 from netorch.control.base.addresses import AddressPool, open_pool
@@ -28,6 +27,7 @@ from netorch.control.base.logged import Logs, logs_of
 from netorch.control.base.named import add_name, drop_name
 from netorch.control.base.public import Publics, ephemeral_of, publics_of
 from netorch.control.base.writes import Writes, ahead, attempt, take_name
+from netorch.control.placement.choice import StoredHosts, choose_host, place_on
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.cloud import DEFAULT_SUBNET_NAME, DEFAULT_VPC_NAME
@@ -40,14 +40,14 @@ from netorch.model.vpc import Subnet, Tags, Vpc
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, invalid
-from netorch.records.hosts import HostState, read_host, read_hosts
+from netorch.records.hosts import HostState
 from netorch.records.read import Stored, mappings_of, read, read_all, read_vpc
 from netorch.store.alloc import holder_of
 from netorch.store.base import Store
 
-# An instance takes up to six compares, two for a host of its own, and three for a public address from a pool of its own. All
+# An instance takes up to six compares, three for a host of its own, and three for a public address from a pool of its own. All
 # together take up to 16 for their security groups and five for the VPC. The store takes 128.
-PER_TRANSACTION = 9
+PER_TRANSACTION = 8
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,13 +93,13 @@ def run_instance(store: Store, caller: Caller, request: RunRequest) -> Placed:
 
 
 def run_instances(store: Store, caller: Caller, request: RunRequest, count: int) -> list[Placed]:
-    """Create `count` instances and return them. With several, each name ends in a number; a transaction holds up to 9.
+    """Create `count` instances and return them. With several, each name ends in a number; a transaction holds up to 8.
 
     Raises:
       ApiError: as `run_instance`; then none runs, unless another writer was faster after the first transaction.
     """
     if count < 1:
-        raise invalid("instances", f"{count} were asked for", "ask for 1 or more")
+        raise invalid("instances", f"{count} instances were requested", "ask for 1 or more")
     if count > 1 and (request.address or request.ipv6_address or request.mac or request.netns):
         text = "instances: several cannot share an address, a MAC or a namespace; leave these out"
         raise ApiError("InvalidParameterCombination", text)
@@ -176,7 +176,7 @@ def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, name
     host_names = room_for_interfaces(store, vpc.record, len(names))
     pool = open_pool(store, subnet.record)
     groups = choose_groups(store, caller, vpc.record, request.groups)
-    hosts = {request.host: read_host(store, request.host)} if request.host else read_hosts(store)
+    hosts = StoredHosts(store)
     ephemeral = ephemeral_of(store, caller, vpc) if wants_public(request.public_address, subnet.record) else None
     taken = macs_taken(store, vpc.record.vni)
     writes = Writes()
@@ -184,7 +184,6 @@ def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, name
     for name in names:
         if name and store.get(keys.name(vpc.record.id, "i", name)) is not None:
             raise duplicate_name("i", name, f"VPC {vpc.record.name}")
-        state = choose_host(hosts, request.host)
         instance = make_instance(
             caller,
             vpc.record.vni,
@@ -205,6 +204,7 @@ def _run(store: Store, caller: Caller, request: RunRequest, subnet_id: str, name
             ipv6_address=pool.requested(request.ipv6_address, 6),
             source_dest_check=request.source_dest_check,
         )
+        state = choose_host(hosts, request.host, vpc.record.vni, instance.id)
         run_writes(writes, vpc, subnet, groups, instance, eni, state)
         namespaces.take(store, writes, instance, state.host.name)
         if ephemeral is not None:
@@ -281,7 +281,7 @@ def run_writes(
     """Add an instance with its interface on a host. The caller adds the namespace and the pool's cursor."""
     writes.expect(keys.vpc(vpc.record.vni), vpc.mod_revision)
     writes.expect(keys.resource(subnet.record.id), subnet.mod_revision)
-    place_on(writes, host)
+    place_on(writes, host, vpc.record.vni)
     join(writes, groups)
     writes.create(keys.resource(instance.id), instance)
     add_name(writes, vpc.record, instance)

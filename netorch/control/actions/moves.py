@@ -5,11 +5,13 @@ The states are those of `netorch.model.mapping`. Every step is one transaction o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from netorch.control.actions.enis import attached_to
-from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.base.writes import Writes, attempt
+from netorch.control.placement.choice import StoredHosts, choose_host, place_on
 from netorch.errors import ApiError
 from netorch.model.eni import Attachment, Host, Instance, NetworkInterface, Placement
 from netorch.model.mapping import Mapping, Move, MoveDirection
@@ -26,31 +28,36 @@ def move_instance(store: Store, caller: Caller, instance_id: str, to_host: str) 
 
     Raises:
       ApiError: InvalidInstanceID.NotFound, InvalidHostID.NotFound, IncorrectInstanceState while it moves already,
-        InvalidParameterValue for its own host or a host that is no hypervisor, UnsupportedOperation for an instance in an
-        existing namespace.
+        InvalidParameterValue for its own host or a host that is no hypervisor, IncorrectState for a drained one,
+        InsufficientCapacityOnHost for a full one, UnsupportedOperation for an instance in an existing namespace.
     """
 
     def decide() -> tuple[Writes, None]:
         _, instance = read(store, caller, Instance, instance_id)
         movable(instance.record)
-        target = choose_host({to_host: read_host(store, to_host)}, to_host)
         writes = Writes()
         writes.expect(keys.resource(instance_id), instance.mod_revision)
-        place_on(writes, target)
-        for eni in attached_to(store, instance.record):
-            mappings = mappings_of(store, eni.record)
-            _clear_dead_relays(writes, store, eni.record, mappings)
-            move_writes(writes, eni.record, mappings, target.host)
+        target = choose_host(StoredHosts(store), to_host, instance.record.vni, instance_id)
+        move_to(writes, store, [eni.record for eni in attached_to(store, instance.record)], target)
         return writes, None
 
     attempt(store, decide)
 
 
+def move_to(writes: Writes, store: Store, enis: Sequence[NetworkInterface], target: HostState) -> None:
+    """Add the start of the move of an instance, given all its interfaces. Raises ApiError."""
+    place_on(writes, target, enis[0].vni, len(enis))
+    for eni in enis:
+        mappings = mappings_of(store, eni)
+        _clear_dead_relays(writes, store, eni, mappings)
+        move_writes(writes, eni, mappings, target.host)
+
+
 def movable(instance: Instance) -> None:
     """Refuse an instance in an existing namespace: no other host can recreate it. Raises ApiError: UnsupportedOperation."""
     if instance.attachment is Attachment.EXISTING:
-        text = f"instance {instance.name} ({instance.id}): its namespace {instance.netns} is somebody else's; run a new one there"
-        raise ApiError("UnsupportedOperation", text)
+        what = f"its namespace {instance.netns} is not netorch's, so it cannot move"
+        raise ApiError("UnsupportedOperation", f"instance {instance.name} ({instance.id}): {what}; run a new instance there")
 
 
 def _clear_dead_relays(writes: Writes, store: Store, eni: NetworkInterface, mappings: dict[str, Stored[Mapping]]) -> None:
@@ -61,6 +68,7 @@ def _clear_dead_relays(writes: Writes, store: Store, eni: NetworkInterface, mapp
             continue
         mappings[key] = Stored(msgspec.structs.replace(mapping.record, move=None), mapping.mod_revision)
         writes.drop(keys.placement(move.host, eni.id))
+        writes.drop(keys.full(move.host))
 
 
 def move_writes(writes: Writes, eni: NetworkInterface, mappings: dict[str, Stored[Mapping]], target: Host) -> None:
@@ -73,8 +81,9 @@ def move_writes(writes: Writes, eni: NetworkInterface, mappings: dict[str, Store
             way = f"is moving {record.move.direction.value} {record.move.host}"
             raise ApiError("IncorrectInstanceState", f"{where}: {way}; wait until it has settled")
         if record.host == target.name:
-            raise invalid(where, f"it is on host {target.name} already", "choose another host")
+            raise invalid(where, f"it is already on host {target.name}", "choose another host")
         writes.change(key, mapping.mod_revision, msgspec.structs.replace(record, move=to))
+        writes.drop(keys.full(record.host))  # its agent will end the placement, and may not write this key
     writes.put(keys.placement(target.name, eni.id), Placement(id=eni.id))
 
 
@@ -94,8 +103,9 @@ def cancel_move(store: Store, caller: Caller, instance_id: str) -> None:
                 if move is not None and move.direction is MoveDirection.TO:
                     writes.change(key, mapping.mod_revision, msgspec.structs.replace(mapping.record, move=None))
                     writes.drop(keys.placement(move.host, eni.record.id))
+                    writes.drop(keys.full(move.host))
         if not writes:
-            raise ApiError("IncorrectInstanceState", f"instance {instance_id}: is not on its way anywhere; nothing to cancel")
+            raise ApiError("IncorrectInstanceState", f"instance {instance_id}: is not moving; there is nothing to cancel")
         return writes, None
 
     attempt(store, decide)

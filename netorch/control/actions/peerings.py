@@ -114,7 +114,7 @@ def _any_vpc(store: Store, caller: Caller, vpc_id: str) -> Stored[Vpc]:
 def _refuse_pair(caller: Caller, where: str, vpc: Vpc, peer: Vpc, own: list[PeeringConnection]) -> None:
     """Refuse two VPCs that cannot become peers. Raises ApiError."""
     if vpc.id == peer.id:
-        raise invalid(where, f"{vpc.id} would be its own peer", "name another VPC")
+        raise invalid(where, f"{vpc.id} cannot peer with itself", "name another VPC")
     for found in own:
         if found.peer.id == peer.id and found.is_live(caller.now()):
             raise _exists(where, found)
@@ -254,7 +254,7 @@ def delete_peering(store: Store, caller: Caller, connection_id: str) -> None:
         if not found.requester.record.is_live(caller.now()):
             raise _no_transition(connection_id, status, "deleted")
         if status is PeeringStatus.PENDING and not caller.sees(found.requester.record.requester.owner):
-            text = f"peering connection {connection_id}: the request is another owner's; reject it instead"
+            text = f"peering connection {connection_id}: another owner made the request; reject it instead"
             raise ApiError("OperationNotPermitted", text)
         by = found.requester_vpc if caller.sees(found.requester_vpc.record.owner) else found.accepter_vpc
         writes, _ = found.end(PeeringStatus.DELETED, by)
@@ -304,7 +304,7 @@ class _Pair:
         """Refuse to answer a connection that is no request, or a request to another owner. Raises ApiError."""
         connection = self.accepter.record
         if not self._caller.sees(connection.accepter.owner):
-            text = f"peering connection {connection.id}: the owner of {connection.accepter.id} answers the request, not you"
+            text = f"peering connection {connection.id}: only the owner of {connection.accepter.id} can answer the request"
             raise ApiError("OperationNotPermitted", text)
         status = connection.status_at(self._caller.now())
         if status is not PeeringStatus.PENDING:

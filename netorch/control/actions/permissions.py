@@ -119,7 +119,7 @@ class Peers:
           ApiError: RulesPerSecurityGroupLimitExceeded.
         """
         for (direction, version), count in self.counts(group).items():
-            what = f"{direction.value} rules of IPv{version} ({count} with what is asked for)"
+            what = f"{direction.value} rules of IPv{version} ({count} with the requested ones)"
             before = had[direction, version]
             check_growth(quotas, "RulesPerSecurityGroupLimitExceeded", where_of(group), before, count, what)
 
@@ -159,7 +159,7 @@ def authorize(
             rule = peers.rule(where_of(group), request, caller.new_id("sgr", group.vni))
             if words_of(rule) in known:
                 text = (
-                    f"{where_of(group)}: has the rule {rule_text(rule, direction, peers.names)} already; there is nothing to add"
+                    f"{where_of(group)}: already has the rule {rule_text(rule, direction, peers.names)}; there is nothing to add"
                 )
                 raise ApiError("InvalidPermission.Duplicate", text)
             known.add(words_of(rule))
@@ -239,7 +239,7 @@ def revoke(
 
 
 def _look(group: SecurityGroup) -> str:
-    return f"`netorch sg rule list {group.id}` shows its rules"
+    return f"`netorch sg rule list {group.id}` lists its rules"
 
 
 def revoke_by_id(

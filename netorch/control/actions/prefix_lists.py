@@ -83,7 +83,7 @@ def make_entries(where: str, cidrs: Sequence[str]) -> tuple[PrefixListEntry, ...
     if not prefixes:
         raise ApiError("MissingParameter", f"{where}: has no CIDR; give it one, e.g. 192.0.2.0/24")
     if len({prefix.version for prefix in prefixes}) > 1:
-        raise invalid(where, "it has CIDRs of both IP versions", "make a prefix list for each")
+        raise invalid(where, "it has CIDRs of both IP versions", "use one prefix list for each")
     return tuple(PrefixListEntry(cidr=str(prefix)) for prefix in sorted(prefixes))
 
 
@@ -93,7 +93,7 @@ def size(where: str, count: int, request: int | None) -> int:
     if not 1 <= found <= rules.MAX_ENTRIES:
         raise invalid(where, f"{found} is not a number of entries", f"choose 1 to {rules.MAX_ENTRIES}")
     if count > found:
-        text = f"{where}: {count} CIDRs are more than its {found}; remove some, or raise its number of entries"
+        text = f"{where}: {count} CIDRs exceed its {found} entries; remove some, or raise its number of entries"
         raise ApiError("PrefixListMaxEntriesExceeded", text)
     return found
 
@@ -139,7 +139,7 @@ def same_version(where: str, version: int, entries: Iterable[PrefixListEntry]) -
     """Refuse CIDRs of another IP version than the prefix list's. Raises ApiError: InvalidParameterValue."""
     for entry in entries:
         if version_of(entry.cidr) != version:
-            raise invalid(where, f"{entry.cidr} is not IPv{version}, as its other CIDRs are", "make another prefix list")
+            raise invalid(where, f"{entry.cidr} is not IPv{version} like its other CIDRs", "create another prefix list")
 
 
 def _room_in_users(writes: Writes, store: Store, grown: PrefixList, quotas: Quotas) -> None:

@@ -129,7 +129,7 @@ def free_number(vpc_id: str, tables: Iterable[RouteTable]) -> int:
     taken = {table.number for table in tables}
     found = next((number for number in range(1, TABLE_NUMBER_LAST + 1) if number not in taken), None)
     if found is None:
-        what = f"VPC {vpc_id}: has {TABLE_NUMBER_LAST} route tables besides the main one, and hosts carry no more"
+        what = f"VPC {vpc_id}: has {TABLE_NUMBER_LAST} route tables besides the main one, the most that hosts can carry"
         raise ApiError("RouteTableLimitExceeded", f"{what}; delete one")
     return found
 
@@ -165,8 +165,8 @@ def delete_route_table(store: Store, caller: Caller, table_id: str) -> None:
         vpc, table = read(store, caller, RouteTable, table_id)
         vni = vpc.record.vni
         if table.record.main:
-            what = f"route table {table_id}: is the VPC's main table, which goes when the VPC is deleted"
-            text = f"{what}; make another one the main table first: netorch route-table set-main"
+            what = f"route table {table_id}: is the VPC's main table, which is deleted with the VPC"
+            text = f"{what}; make another table the main one first: netorch route-table set-main"
             raise ApiError("DependencyViolation", text)
         users = [subnet_id for subnet_id, subnet in read_all(store, Subnet, vni).items() if subnet.record.route_table == table_id]
         if users:
@@ -228,8 +228,8 @@ def create_route(store: Store, caller: Caller, table_id: str, destination: str, 
         route = make_route(where_of(table), read_words(where_of(table), destination, target), around)
         vpc = around.vpc.record
         if any(other.destination == route.destination for other in table.routes) or _is_local(vpc, route.destination):
-            fix = f"to lead it elsewhere: netorch route-table route replace {table.id} {route.destination} {target}"
-            raise ApiError("RouteAlreadyExists", f"{where_of(table)}: has a route to {destination} already; {fix}")
+            fix = f"to change its target: netorch route-table route replace {table.id} {route.destination} {target}"
+            raise ApiError("RouteAlreadyExists", f"{where_of(table)}: already has a route to {destination}; {fix}")
         return [*table.routes, route]
 
     return _change_routes(store, caller, table_id, change)
@@ -297,7 +297,7 @@ def _is_local(vpc: Vpc, destination: str) -> bool:
 
 
 def _no_route(table: RouteTable, destination: str) -> ApiError:
-    text = f"{where_of(table)}: has no route to {destination}; `netorch route-table show {table.id}` shows those that it has"
+    text = f"{where_of(table)}: has no route to {destination}; `netorch route-table show {table.id}` lists its routes"
     return ApiError("InvalidRoute.NotFound", text)
 
 

@@ -103,7 +103,7 @@ def subnet_range(vpc: Vpc, where: str, text: str) -> str:
     ranges = vpc.ipv6_cidrs if prefix.version == 6 else vpc.cidrs
     if not any(parse_prefix(outer).contains(prefix) for outer in ranges):
         inside = ", ".join(ranges) or f"none of IPv{prefix.version}; associate one first"
-        raise ApiError(code, f"{where}: {prefix} lies outside the VPC's ranges; they are {inside}")
+        raise ApiError(code, f"{where}: {prefix} is outside the VPC's ranges, {inside}")
     return str(prefix)
 
 
@@ -154,9 +154,7 @@ def delete_subnet(store: Store, caller: Caller, subnet_id: str) -> None:
             raise in_use("subnet", subnet_id, f"{len(users)} network interface(s)", "terminate or delete them first")
         services = [found.record for found in read_all(store, EndpointService, vni).values() if subnet_id in found.record.subnets]
         if services:
-            raise in_use(
-                "subnet", subnet_id, f"endpoint service {services[0].name}, whose connections are there", "delete it first"
-            )
+            raise in_use("subnet", subnet_id, f"endpoint service {services[0].name}, whose connections use it", "delete it first")
         refuse_overrides(vpc.record, subnet.record, read_all(store, RouteTable, vni).values())
         writes = Writes()
         delete_writes(writes, vpc, subnet, logs_of(store, vni), cursor, used)
@@ -183,8 +181,8 @@ def associate_route_table(store: Store, caller: Caller, subnet_id: str, route_ta
 
     def is_free(subnet: Subnet) -> None:
         if subnet.route_table not in ("", route_table):
-            what = f"subnet {subnet.name} ({subnet.id}): is associated with {subnet.route_table} already"
-            fix = f"replace that: netorch route-table replace-association {route_table} {subnet.id}"
+            what = f"subnet {subnet.name} ({subnet.id}): is already associated with {subnet.route_table}"
+            fix = f"replace the association: netorch route-table replace-association {route_table} {subnet.id}"
             raise ApiError("Resource.AlreadyAssociated", f"{what}; {fix}")
 
     return _associate(store, caller, subnet_id, "route_table", RouteTable, route_table, is_free)
@@ -211,7 +209,7 @@ def disassociate_route_table(store: Store, caller: Caller, subnet_id: str) -> Su
 
 def _has_own_table(subnet: Subnet) -> None:
     if not subnet.route_table:
-        what = f"subnet {subnet.name} ({subnet.id}): has no route table of its own, the main one is in force"
+        what = f"subnet {subnet.name} ({subnet.id}): is not associated with a route table, and uses the main one"
         raise ApiError("InvalidAssociationID.NotFound", f"{what}; associate it with one first")
 
 

@@ -67,7 +67,7 @@ def _find(store: Store, caller: Caller, kind: str, resource: str) -> tuple[str, 
     of = BY_PREFIX[kind]
     if of.at is not None:
         if not caller.operator:
-            raise ApiError("UnauthorizedOperation", f"{of.noun} {resource}: {of.noun}s are the operator's")
+            raise ApiError("UnauthorizedOperation", f"{of.noun} {resource}: only the operator may tag {of.noun}s")
         named = read_named(store, of.type, resource)
         return of.at(resource), named.record, named.mod_revision
     if of.scope is Scope.OWNER:

@@ -31,20 +31,14 @@ from netorch.control.base.writes import Writes, attempt, take_name
 from netorch.errors import ApiError
 from netorch.model import rules
 from netorch.model.addr import Prefix, first_overlaps, parse_prefix
-from netorch.model.cloud import (
-    DEFAULT_SUBNET_CIDR,
-    DEFAULT_SUBNET_NAME,
-    DEFAULT_VPC_CIDR,
-    DEFAULT_VPC_NAME,
-    MAIN_ROUTE_TABLE,
-)
+from netorch.model.cloud import DEFAULT_SUBNET_CIDR, DEFAULT_SUBNET_NAME, DEFAULT_VPC_CIDR, DEFAULT_VPC_NAME
 from netorch.model.ids import Vni
 from netorch.model.outside.direct_connect import VirtualInterface
 from netorch.model.outside.gateway import InternetGateway
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.services.zones import VpcZone
-from netorch.model.vpc import RouteTable, Subnet, Tags, Vpc, VpcRoute
+from netorch.model.vpc import MAIN_ROUTE_TABLE, RouteTable, Subnet, Tags, Vpc, VpcRoute
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import duplicate_name, in_use, invalid
@@ -76,7 +70,7 @@ def create_vpc(
     """
     if name == DEFAULT_VPC_NAME:
         raise invalid(
-            "VPC 'default'", "the name is the default VPC's", "use `netorch vpc create-default`, or choose another name"
+            "VPC 'default'", "the name belongs to the default VPC", "use `netorch vpc create-default`, or choose another name"
         )
 
     def decide() -> tuple[Writes, Vpc]:
@@ -99,7 +93,7 @@ def create_default_vpc(store: Store, caller: Caller) -> Vpc:
 
     def decide() -> tuple[Writes, Vpc]:
         if store.get(keys.name(caller.owner, "vpc", DEFAULT_VPC_NAME)) is not None:
-            raise ApiError("DefaultVpcAlreadyExists", f"owner {caller.owner}: has a default VPC already; use that one")
+            raise ApiError("DefaultVpcAlreadyExists", f"owner {caller.owner}: already has a default VPC; use that one")
         writes = Writes()
         return writes, default_vpc_writes(writes, store, caller)[0]
 
@@ -369,7 +363,7 @@ def disassociate_cidr(store: Store, caller: Caller, vpc_id: str, cidr: str) -> V
         vpc = stored.record
         gone = _associated(vpc, cidr)
         if str(gone) == vpc.cidrs[0]:
-            raise ApiError("OperationNotPermitted", f"VPC {vpc_id}: {gone} is its primary range; make another VPC instead")
+            raise ApiError("OperationNotPermitted", f"VPC {vpc_id}: {gone} is its primary range; create another VPC instead")
         for subnet in read_all(store, Subnet, vpc.vni).values():
             for text in (subnet.record.cidr, subnet.record.ipv6_cidr):
                 if text and gone.contains(parse_prefix(text)):
@@ -394,5 +388,7 @@ def _associated(vpc: Vpc, cidr: str) -> Prefix:
     rule = rules.vpc_ipv6_cidr if ":" in cidr else rules.vpc_cidr
     gone = checks.cidr(cidr, f"VPC {vpc.id}", "InvalidVpc.Range", rule)
     if str(gone) not in vpc.cidrs + vpc.ipv6_cidrs:
-        raise invalid(f"VPC {vpc.id}", f"{gone} is none of its ranges", f"choose one of {', '.join(vpc.cidrs + vpc.ipv6_cidrs)}")
+        raise invalid(
+            f"VPC {vpc.id}", f"{gone} is not one of its ranges", f"choose one of {', '.join(vpc.cidrs + vpc.ipv6_cidrs)}"
+        )
     return gone

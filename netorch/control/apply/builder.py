@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
-
-import msgspec
 
 from netorch.control.actions.direct_connect.users import vlans_in
 from netorch.control.actions.enis import hosts_of
@@ -23,6 +21,7 @@ from netorch.control.base.pools import Addresses, Owners, listed_for
 from netorch.control.base.public import Ephemeral, Publics, only_pair, pair_of_addresses
 from netorch.control.base.quotas import Quotas, decode_quotas, quota_key
 from netorch.control.base.writes import ABSENT, Writes
+from netorch.control.placement.choice import PlannedHosts
 from netorch.model.addr import parse_prefix
 from netorch.model.cloud import DEFAULT_VPC_NAME, ElasticIpDecl
 from netorch.model.eni import Instance, NetworkInterface, primary_eni_id
@@ -62,7 +61,7 @@ class PlanBuilder:
         self.source = source
         self.key_files = key_files
         # As they will be after the plan, from here to `places`.
-        self.hosts = {name: msgspec.structs.replace(state) for name, state in inventory.hosts.items()}
+        self.hosts = {name: state.copied() for name, state in inventory.hosts.items()}
         self.pools = dict(inventory.pools)
         self.connections = dict(inventory.connections)
         self.services = dict(inventory.services)  # the operator's
@@ -98,6 +97,11 @@ class PlanBuilder:
         self.freed: dict[str, KeyValue] = {}  # keys of public addresses that the plan gives back, with their new values
         self.addresses = self._free_addresses(elastic_ips)
         self.namespaces = NamespacePlan(inventory.raw, _placed(inventory))
+
+    @cached_property
+    def placeable(self) -> PlannedHosts:
+        """Return the hosts for instances without one; first asked for when all hosts are planned."""
+        return PlannedHosts(self.hosts, self.inventory.candidates)
 
     def _free_addresses(self, elastic_ips: Sequence[ElasticIpDecl]) -> Addresses:
         """Return the public addresses that the plan may give out; requested addresses go only to their requests."""

@@ -126,7 +126,7 @@ class CloudPlan(msgspec.Struct, kw_only=True):
         for kind, noun in nouns.items():
             total = self.own.get(kind, 0)
             if total >= MASS and ended[kind] * 2 > total:
-                return f"the plan ends {ended[kind]} of {total} {noun}; if that is meant, allow it with --allow-mass-delete"
+                return f"the plan deletes {ended[kind]} of {total} {noun}; if you want that, add --allow-mass-delete"
         return ""
 
 

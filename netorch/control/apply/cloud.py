@@ -37,7 +37,7 @@ from netorch.control.apply.peerings import plan_peerings
 from netorch.control.apply.private.devices import plan_devices, settle_devices
 from netorch.control.apply.services.dhcp_options import plan_sets, settle_sets
 from netorch.control.apply.services.zones import plan_zones
-from netorch.control.apply.sources import IsThere, Source, refuse_others, source_of
+from netorch.control.apply.sources import IsThere, PlaceOf, Source, refuse_others, source_of, unplaced
 from netorch.control.apply.vpc import plan_vpc
 from netorch.control.base.writes import ABSENT, Writes
 from netorch.control.views.describe import resolve
@@ -70,12 +70,13 @@ def plan_cloud(
     *,
     source: str = "",
     is_there: IsThere = lambda path: True,
+    place_of: PlaceOf = unplaced,
     read_file: ReadFile = no_files,
 ) -> CloudPlan:
     """Plan how to make the store's cloud as declared. `cloud` has passed `check_cloud`; nothing is written.
 
     `source` is the file's absolute path, `is_there` tells which files still exist, and `read_file` reads files that the file
-    names. A file without a path and a name owns nothing, so nothing is deleted because the file does not name it.
+    names. `place_of` is for errors. A file without a path and a name owns nothing, so it deletes nothing that it does not name.
 
     Raises:
       UnreadableRecord, ApiError: nothing in the file can be applied, or an error concerns all of it, e.g. a host or another
@@ -85,7 +86,7 @@ def plan_cloud(
     Cost: O(cloud + what `read_for` reads), twice if a VPC is stuck.
     """
     refuse_others(caller, cloud)
-    file = source_of(caller, cloud.name, source, is_there)
+    file = source_of(caller, cloud.name, source, is_there, place_of)
     inventory = read_for(store, caller, cloud, file)
     planner = _Planner(store, inventory, caller, cloud, file, KeyFiles(store, read_file))
     refused: Refused = {}

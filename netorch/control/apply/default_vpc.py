@@ -22,7 +22,7 @@ def with_default_instances(builder: PlanBuilder, cloud: Cloud, stored: VpcRecord
     """
     if not builder.caller.sees(DEFAULT_OWNER):
         if cloud.instances:
-            what = f"is in the default VPC of owner {DEFAULT_OWNER}, which is not yours; put it into a VPC of your own"
+            what = f"would be in the default VPC of owner {DEFAULT_OWNER}, which is not yours; put it into a VPC of your own"
             raise ApiError("UnauthorizedOperation", f"instance {cloud.instances[0].name!r}: {what}")
         return cloud.vpcs
     for index, decl in enumerate(cloud.vpcs):

@@ -7,7 +7,6 @@ import base64
 import msgspec
 
 from netorch.control.actions.enis import choose_mac, host_names, modify_writes, targets_in
-from netorch.control.actions.hosts import choose_host, place_on
 from netorch.control.actions.instances import make_instance, make_interface, run_writes, wants_public
 from netorch.control.actions.memberships import change_groups
 from netorch.control.actions.moves import move_writes
@@ -19,6 +18,7 @@ from netorch.control.apply.policy import PolicyPlanner
 from netorch.control.base.addresses import AddressPool
 from netorch.control.base.namespaces import check_right
 from netorch.control.base.writes import ABSENT, Writes
+from netorch.control.placement.choice import choose_host, place_on, refusal
 from netorch.errors import ApiError
 from netorch.model.addr import canonical_ip
 from netorch.model.cloud import InstanceDecl, VpcDecl
@@ -197,18 +197,45 @@ class InstancePlanner:
             return
         writes = Writes()
         writes.expect(keys.resource(stored.record.id), stored.mod_revision)
-        target = self._host(decl.host)
-        place_on(writes, target)
-        for eni in self._enis[stored.record.id]:
+        target = self._host(decl)
+        enis = self._enis[stored.record.id]
+        self._expect_acceptance(decl, target, len(enis))
+        place_on(writes, target, self._records.vni, len(enis))
+        for eni in enis:
             move_writes(writes, eni.record, self._records.mappings_of(eni.record), target.host)
         self._builder.steps.append(writes)
         self._note(Action.MOVE, stored, differences(host=(here, decl.host)))
         last = self._builder.changes[-1]
         self._builder.changes[-1] = msgspec.structs.replace(last, hosts=tuple(sorted({*last.hosts, decl.host})))
 
-    def _host(self, name: str) -> HostState:
-        self._builder.inventory.check_host(name)
-        return choose_host(self._builder.hosts, name)
+    def _host(self, decl: InstanceDecl) -> HostState:
+        """Return the host that is declared, or a chosen one: the same one whenever the same store is planned again."""
+        self._builder.inventory.check_host(decl.host)
+        seed = f"{self._decl.owner}/{self._decl.name}/{decl.name}"
+        return choose_host(self._builder.placeable, decl.host, self._records.vni, seed)
+
+    def _expect_acceptance(self, decl: InstanceDecl, state: HostState, interfaces: int) -> None:
+        """Refuse a host that the file names and that is drained or full. Raises ApiError with the place in the file."""
+        refused = refusal(state, interfaces) if decl.host else None
+        if refused is not None:
+            code, why = refused
+            place = self._builder.source.place_of(self._decl.owner, self._decl.name, decl.name)
+            what = f"instance {decl.name!r} in VPC {self._decl.name}: host {decl.host}: {why.what}"
+            fix = f"remove `host: {decl.host}` to leave the choice to netorch, {why.fix}"
+            raise ApiError(code, f"{place}{': ' if place else ''}{what}; {fix}")
+
+    def _host_of_new(self, decl: InstanceDecl, instance: Instance) -> HostState:
+        """Return the host of a new instance. One that is recreated stays on its host, if that accepts instances."""
+        before = self._stored[instance.name] if instance.name in self._replaced else None
+        if before is not None and not decl.host:
+            state = self._builder.hosts.get(self._place(self._own_before(before.record)))
+            if state is not None and not (state.drained or state.silent or state.deleting):
+                return state
+        return self._host(decl)
+
+    def _own_before(self, instance: Instance) -> NetworkInterface:
+        """Return the primary interface of an instance that is recreated."""
+        return next(eni.record for eni in self._enis[instance.id] if eni.record.id == primary_eni_id(instance.id))
 
     def _plan_new(self, decls: list[InstanceDecl], subnets: dict[str, Subnet], pools: SubnetPools, policy: PolicyPlanner) -> None:
         self._macs = {eni.record.mac for eni in self._records.of(NetworkInterface).values()}
@@ -274,7 +301,8 @@ class InstancePlanner:
     ) -> None:
         self.interfaces[decl.name] = eni.id
         subnet = self._records.of(Subnet)[eni.subnet]
-        state = self._host(decl.host)
+        state = self._host_of_new(decl, instance)
+        self._expect_acceptance(decl, state, 1)
         writes = self._builder.step()
         run_writes(writes, self._records.vpc, subnet, groups, instance, eni, state)
         self._builder.namespaces.take(writes, instance, state.host.name)
@@ -324,7 +352,7 @@ class InstancePlanner:
 
     def _sides(self, instance: Instance) -> dict[str, str]:
         """Return the attributes of an instance to recreate for people, before the plan."""
-        own = next(eni.record for eni in self._enis[instance.id] if eni.record.id == primary_eni_id(instance.id))
+        own = self._own_before(instance)
         names = {group_id: stored.record.name for group_id, stored in self._records.of(SecurityGroup).items()}
         public = [found.record for found in self._builder.publics_of(self._records).of(own.id)]
         return {

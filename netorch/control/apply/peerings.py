@@ -185,7 +185,7 @@ class _Planner:
         before = half.record
         wanted = _ranges_of(decl)
         if wanted is not None and ((before.own.range, before.own.alias), (before.peer.range, before.peer.alias)) != wanted:
-            what = "there is a connection of these VPCs with other ranges, and these never change"
+            what = "these VPCs have a connection with other ranges, which cannot be changed"
             raise invalid(
                 f"peering connection {decl.name!r}", what, "delete that connection first, or write its map_own and map_peer"
             )

@@ -18,6 +18,13 @@ from netorch.records.caller import Caller
 from netorch.records.valid.needs import SOURCE_TAG
 
 IsThere = Callable[[str], bool]  # path -> whether the file still exists
+PlaceOf = Callable[[str, str, str], str]  # owner, VPC, instance -> where the file names the instance's host, as errors show it
+
+
+def unplaced(owner: str, vpc: str, instance: str) -> str:
+    """Return nothing: the places in the file are unknown."""
+    del owner, vpc, instance
+    return ""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +33,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     label: str  # its mark on resources; empty: the file has no name, and owns nothing
     labels: frozenset[str]  # with former marks: its path, before it got a name
     is_there: IsThere
+    place_of: PlaceOf = unplaced
 
     def owns(self, tags: Tags) -> bool:
         """Return whether the file owns a resource with these tags."""
@@ -41,10 +49,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         return self.label if self.label and label and passes else label
 
 
-def source_of(caller: Caller, name: str, path: str, is_there: IsThere) -> Source:
+def source_of(caller: Caller, name: str, path: str, is_there: IsThere, place_of: PlaceOf = unplaced) -> Source:
     """Return the source for a file. A customer's file names include the owner, so they never match another owner's file."""
     label = name if caller.operator or not name else f"{caller.owner}/{name}"
-    return Source(label=label or path, labels=frozenset({label, path} - {""}), is_there=is_there)
+    return Source(label=label or path, labels=frozenset({label, path} - {""}), is_there=is_there, place_of=place_of)
 
 
 def refuse_others(caller: Caller, cloud: Cloud) -> None:
@@ -57,5 +65,5 @@ def refuse_others(caller: Caller, cloud: Cloud) -> None:
     named += [("private zone", decl.owner, decl.name) for decl in cloud.private_zones]
     for noun, owner, name in named:
         if not caller.sees(owner):
-            fix = f"write `owner: {caller.owner}` if it is to be, or leave it out"
+            fix = f"write `owner: {caller.owner}` if it should own it, or leave it out"
             raise ApiError("UnauthorizedOperation", f"{noun} {owner}/{name}: is not yours; {fix}")

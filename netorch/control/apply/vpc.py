@@ -297,7 +297,7 @@ class _Structure:
             if eni.record.subnet == subnet.id and not own and not of_nat:
                 by, fix = f"interface {eni.record.id}", "delete that first"
                 if is_of_endpoint(eni.record):
-                    by, fix = f"the address {eni.record.address} of a connection with a service", "reject that connection first"
+                    by, fix = f"the address {eni.record.address} of a connection to a service", "reject that connection first"
                 raise in_use("subnet", f"{subnet.name} ({subnet.id})", by, fix)
 
     def _plan_subnet(self, decl: SubnetDecl, planned: RouteTablePlanner, acl_ids: dict[str, str]) -> None:

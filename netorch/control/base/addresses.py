@@ -97,7 +97,7 @@ class AddressPool:
         where = f"subnet {self.subnet.name} ({self.subnet.id})"
         address = checks.address(text, where, version)
         if version not in self._prefixes:
-            raise ApiError("InvalidParameterValue", f"{where}: {text} is IPv6, which the subnet has not; leave it out")
+            raise ApiError("InvalidParameterValue", f"{where}: {text} is IPv6, which the subnet does not have; leave it out")
         checks.inside(self.subnet.id, self._prefixes[version], address)
         if address in self._given or self._taken(address):
             raise ApiError("InvalidIPAddress.InUse", f"{where}: {address} is in use; choose another address, or leave it out")
@@ -122,7 +122,7 @@ class AddressPool:
                 self._given.add(address)
                 self._advance(version, offset + 1, prefix)
                 return address
-        text = f"subnet {self.subnet.name} ({self.subnet.id}): no address of {prefix} is free; use another subnet"
+        text = f"subnet {self.subnet.name} ({self.subnet.id}): has no free address in {prefix}; use another subnet"
         raise ApiError("InsufficientFreeAddressesInSubnet", text)
 
     def _advance(self, version: int, offset: int, prefix: Prefix) -> None:

@@ -92,4 +92,4 @@ def inside(subnet_id: str, prefix: Prefix, text: str) -> None:
     pool = usable(prefix)
     if version != prefix.version or value not in pool:
         span = f"{format_ip(prefix.version, pool.start)} to {format_ip(prefix.version, pool.stop - 1)}"
-        raise invalid(f"subnet {subnet_id}", f"{text} is not one of the addresses that it gives out", f"choose one of {span}")
+        raise invalid(f"subnet {subnet_id}", f"{text} is not one of the addresses that it allocates", f"choose one of {span}")

@@ -14,19 +14,19 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.errors import invalid, not_found
 from netorch.records.kinds import BY_PREFIX, BY_TYPE
-from netorch.records.names import key_of, names_of_owned
+from netorch.records.names import is_indexed, key_of, names_of_owned
 from netorch.records.read import Stored, read_owned
 from netorch.store.base import Store
 
 
 def add_name(writes: Writes, vpc: Vpc, record: Any) -> None:  # noqa: ANN401 - a VPC, or anything that a VPC has
-    """Add the name key of a new resource, if it has a name."""
-    if key := key_of(vpc.owner, record):
+    """Add the name key of a new resource, if its name is in the index."""
+    if is_indexed(record) and (key := key_of(vpc.owner, record)):
         writes.put(key, True)
 
 
 def drop_name(writes: Writes, vpc: Vpc, record: Any) -> None:  # noqa: ANN401 - as above
-    """Add the deletion of the name key of a deleted resource."""
+    """Add the deletion of the name key of a deleted resource. An older version may have made one for a name left out today."""
     if key := key_of(vpc.owner, record):
         writes.drop(key)
 
@@ -67,5 +67,5 @@ def owned_id(store: Store, caller: Caller, kind: str, text: str) -> str:
     if not found:
         raise not_found(kind, text)
     if len(found) > 1:
-        raise invalid(f"{of.noun} {text!r}", "several have that name", f"choose one of {', '.join(sorted(found))}")
+        raise invalid(f"{of.noun} {text!r}", "several have this name", f"choose one of {', '.join(sorted(found))}")
     return next(iter(found.values()))

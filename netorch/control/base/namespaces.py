@@ -30,9 +30,7 @@ def netns_key(host: str, instance: Instance) -> str:
 def check_right(caller: Caller, where: str, attachment: Attachment) -> None:
     """Refuse to let a customer name a namespace. Raises ApiError: UnauthorizedOperation."""
     if attachment is Attachment.EXISTING and not caller.operator:
-        text = (
-            f"{where}: existing namespaces are the operator's to name; leave attachment and netns out, or let the operator do it"
-        )
+        text = f"{where}: only the operator may name existing namespaces; leave attachment and netns out, or ask the operator"
         raise ApiError("UnauthorizedOperation", text)
 
 
@@ -100,7 +98,7 @@ class NamespacePlan:
 
 def _taken(instance: Instance, host: str, holder: str) -> ApiError:
     where = f"instance {instance.name!r}"
-    return invalid(where, f"namespace {instance.netns} of host {host} is that of instance {holder}", "give each instance its own")
+    return invalid(where, f"namespace {instance.netns} of host {host} belongs to instance {holder}", "give each instance its own")
 
 
 def _holder(held: KeyValue) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -26,7 +27,7 @@ from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
 from netorch.records.errors import invalid
-from netorch.records.hosts import HostState, is_ready, read_host, read_loaded
+from netorch.records.hosts import HostState, is_ready, read_host, read_loaded, read_said
 from netorch.records.read import Stored, get
 from netorch.store.base import KeyValue, Store
 
@@ -133,15 +134,15 @@ def choose_pair(store: Store, caller: Caller, where: str, only: str = "") -> Pai
 def first_of(fit: Sequence[Pair], where: str, only: str = "") -> Pair:
     """Return the first of the pairs that may carry a gateway. Raises ApiError: InsufficientInstanceCapacity."""
     if not fit:
-        what = f"pair {only}, whose public addresses the VPC has, has no edges" if only else "there is no pair of edges"
+        what = f"pair {only}, which has the VPC's public addresses, has no edges" if only else "there is no pair of edges"
         fix = f"netorch host create NAME --underlay IP --role edge --pair {only or 'PAIR'} --uplink DEVICE,ADDRESS/LENGTH,GATEWAY"
-        raise ApiError("InsufficientInstanceCapacity", f"{where}: {what} that could carry it; the operator makes one: {fix}")
+        raise ApiError("InsufficientInstanceCapacity", f"{where}: {what} to carry it; ask the operator to create one: {fix}")
     return fit[0]
 
 
 def _read(store: Store, name: str, edges: Iterable[str], free: tuple[str, ...], addresses: Addresses) -> Pair:
     states = tuple(read_loaded(store, edge) for edge in sorted(edges))
-    return make_pair(name, states, free, addresses, lambda edge: _said(store, edge))
+    return make_pair(name, states, free, addresses, partial(read_said, store))
 
 
 def make_pair(
@@ -155,11 +156,6 @@ def make_pair(
     pools = [pool for pool in addresses.pools.values() if pool.record.pair == name]
     ready = sum(is_ready(state, said(state.host.name)) for state in edges)
     return Pair(name=name, edges=edges, free=free, ready=ready, has_addresses=addresses.has_free(pools))
-
-
-def _said(store: Store, edge: str) -> AgentStatus | None:
-    found = store.get(keys.agent_status(edge))
-    return decode(found, AgentStatus) if found is not None else None
 
 
 def pair_of(store: Store, edges: Iterable[str]) -> str:
@@ -222,7 +218,7 @@ def seat_records(store: Store, gateway_id: str) -> Iterator[tuple[str, Stored[Ga
 def expect_staying(writes: Writes, state: HostState) -> None:
     """Add the condition that a host that gets a placement is not in deletion. Raises ApiError: IncorrectState."""
     if state.deleting:
-        what = "is being deleted, or changed; run that command once more if it was interrupted, or choose another host"
+        what = "is being deleted or changed; repeat that command if it was interrupted, or choose another host"
         raise ApiError("IncorrectState", f"host {state.host.name}: {what}")
     writes.expect(keys.host_spec(state.host.name), state.mod_revision)
     writes.expect(keys.host_drain(state.host.name), ABSENT)

@@ -70,14 +70,14 @@ def _refuse_overlap(writes: Writes, vpc: Vpc, connections: Iterable[PeeringConne
     known = list(connections)
     for alias in aliases_of(found for found in known if found.status in LIVE):
         if both := overlap(ranges_of(vpc), [alias]):
-            what = f"{both[0]} overlaps {alias}, which a mapped peering connection leads to"
+            what = f"{both[0]} overlaps {alias}, the alias of a mapped peering connection"
             raise ApiError("InvalidVpc.Range", f"VPC {vpc.id}: {what}; choose another range, or delete that peering connection")
     active = {found.peer.id: found.id for found in known if found.is_native}
     for peer in peers:
         if peer.record.id not in active:
             continue
         if found := overlap(ranges_of(vpc), ranges_of(peer.record)):
-            what = f"{found[0]} overlaps {found[1]} of {peer.record.id}, its peer by {active[peer.record.id]}"
+            what = f"{found[0]} overlaps {found[1]} of {peer.record.id}, its peer through {active[peer.record.id]}"
             raise ApiError("InvalidVpc.Range", f"VPC {vpc.id}: {what}; choose another range, or delete that peering connection")
         writes.expect(keys.vpc(peer.record.vni), peer.mod_revision)
 
@@ -86,7 +86,7 @@ def refuse_unmapped(vpc: Vpc, connections: Iterable[PeeringConnection], now: flo
     """Refuse a VPC without a range that a live mapped connection translates. Raises ApiError: DependencyViolation."""
     for found in connections:
         if found.is_mapped and found.is_live(now) and range_without(found.own, ranges_of(vpc)):
-            by = f"peering connection {found.name or found.id}, by which {found.own.range} appears as {found.own.alias}"
+            by = f"peering connection {found.name or found.id}, in which {found.own.range} has the alias {found.own.alias}"
             raise in_use("vpc", vpc.id, by, "delete that connection first")
 
 
@@ -112,7 +112,7 @@ def peers_of(store: Store, caller: Caller, connections: Iterable[PeeringConnecti
 
 def unknown_ranges(connection: PeeringConnection) -> ApiError:
     """Return the error for another owner's peer whose record cannot be read, so that its ranges are unknown."""
-    what = f"{connection.peer.id}, a peer by {connection.id}, may have the same ranges: its record cannot be read"
+    what = f"{connection.peer.id}, a peer through {connection.id}, may have the same ranges: its record cannot be read"
     return ApiError("IncorrectState", f"VPC {what}; ask its owner, or the operator, to repair it")
 
 

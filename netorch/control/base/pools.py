@@ -32,8 +32,8 @@ _PROBES: Final = 16  # single look-ups before the code lists all held addresses 
 _UNITS: Final = {4: 1, 6: 1 << (128 - rules.IPV6_VPC_LENGTH)}  # how many addresses make one unit
 _WORDS: Final = {4: "address", 6: "IPv6 range"}
 _LIMITS: Final = {  # quotas
-    4: ("public_addresses", "public addresses, with those that it gave back within the last hour,"),
-    6: ("provided_ipv6_ranges", "provided IPv6 ranges, with those that it gave back within the last hour,"),
+    4: ("public_addresses", "public addresses, including those that it released within the last hour"),
+    6: ("provided_ipv6_ranges", "provided IPv6 ranges, including those that it released within the last hour"),
 }
 
 EPHEMERAL: Final = "ephemeral/"  # prefix of the last owner of an ephemeral address: the owner cannot request it back by name
@@ -106,9 +106,9 @@ class Addresses:
         """
         space = _Space(pools, version)
         if not space.size:
-            fix = "the operator makes one: netorch address pool create NAME --pair PAIR --cidr CIDR"
+            fix = "ask the operator to create one: netorch address pool create NAME --pair PAIR --cidr CIDR"
             what = "there is no address pool" if version == 4 else "there is no address pool with IPv6 ranges"
-            raise ApiError("InsufficientAddressCapacity", f"{where}: {what} that will do; {fix}")
+            raise ApiError("InsufficientAddressCapacity", f"{where}: {what} that is suitable; {fix}")
         self._check_room(owner, version)
         for _ in range(_PROBES):
             pool, address = space.at(self._caller.entropy() % space.size)
@@ -121,11 +121,11 @@ class Addresses:
             if found := self._draw(pool, address, known.get(address), holder, owner):
                 return found
         names = ", ".join(pool.record.name for pool in pools)
-        what = f"no {_WORDS[version]} of {names} is free, or has been for long enough"
+        what = f"no {_WORDS[version]} of {names} is free, or has been free for long enough"
         unheard = sorted({edge for pool in pools for edge in self._unheard(pool.record.pair)})
         if unheard and self._caller.operator:
             what += f"; {waits_for(unheard)}"
-        fix = "release one and wait, or let the operator add a range: netorch address pool add POOL CIDR"
+        fix = "release one and wait, or ask the operator to add a range: netorch address pool add POOL CIDR"
         raise ApiError("InsufficientAddressCapacity", f"{where}: {what}; {fix}")
 
     def has_free(self, pools: Sequence[Stored[AddressPool]]) -> bool:
@@ -150,7 +150,7 @@ class Addresses:
         pool = next((pool for pool in self.pools.values() if holds(pool.record, address)), None)
         if pool is None:
             raise ApiError(
-                "InvalidAddress.NotFound", f"{where}: {address} is of no address pool; leave it out, or choose another"
+                "InvalidAddress.NotFound", f"{where}: {address} is in no address pool; leave it out, or choose another"
             )
         known = self._claims(address)
         is_own = freed_by(known) == owner
@@ -159,7 +159,7 @@ class Addresses:
         if found is None:
             # A customer learns neither about edges nor whether the address has a holder.
             unheard = self._unheard(pool.record.pair) if self._caller.operator and not holder_of(known) else ()
-            what = f"was given back, and {waits_for(unheard)}" if unheard else "is in use, or was until a short while ago"
+            what = f"was released, and {waits_for(unheard)}" if unheard else "is in use, or was until recently"
             raise ApiError("InvalidIPAddress.InUse", f"{where}: {address} {what}; choose another address, or leave it out")
         return found
 

@@ -121,8 +121,8 @@ def check_limit(quotas: Quotas, name: str, code: str, where: str, count: int, no
     more = min(2 * limit, HIGHEST.get(name, 2 * limit))
     fix = _ROOM.get(name, "delete one")
     if more > limit:
-        fix += f", or let the operator raise the quota: netorch quota set {quotas.owner} {name}={more}"
-    raise ApiError(code, f"{where}: has its {limit} {noun} already; {fix}")
+        fix += f", or ask the operator to raise the quota: netorch quota set {quotas.owner} {name}={more}"
+    raise ApiError(code, f"{where}: already has its quota of {limit} {noun}; {fix}")
 
 
 def check_growth(quotas: Quotas, code: str, where: str, had: int, count: int, what: str = "") -> None:
@@ -163,5 +163,5 @@ def set_quotas(store: Store, owner: str, limits: Mapping[str, int]) -> Quotas:
     changed = msgspec.structs.replace(decode_quotas(known, owner), **limits)
     record = encode(msgspec.structs.replace(changed, owner=""))
     if not store.txn([Compare(key, known.mod_revision if known is not None else 0)], [Put(key, record)]).succeeded:
-        raise Conflict(f"{where}: somebody else changed them just now; try again")
+        raise Conflict(f"{where}: they were changed just now; try again")
     return changed

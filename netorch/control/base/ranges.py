@@ -47,7 +47,7 @@ def add_uplink(writes: Writes, host: Host, edges: Iterable[Host], uplink_revisio
         for address in own_addresses(other.uplink) if other.uplink is not None and other.name != host.name else ():
             if address in own:
                 fix = "give each edge its own"
-                raise invalid(f"host {host.name!r}", f"the uplink address {address} is edge {other.name}'s", fix)
+                raise invalid(f"host {host.name!r}", f"edge {other.name} has the uplink address {address}", fix)
     writes.change(keys.uplinks(), uplink_revision, True)
 
 

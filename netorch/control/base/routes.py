@@ -102,7 +102,7 @@ def find_target(store: Store, caller: Caller, vpc: Vpc, kind: TargetKind, text: 
     if not named:
         raise not_found(kind.value, text)
     if len(named) > 1:
-        raise invalid(f"{of.noun} {text!r}", "several have that name", f"choose one of {', '.join(named)}")
+        raise invalid(f"{of.noun} {text!r}", "several have this name", f"choose one of {', '.join(named)}")
     return named[0]
 
 
@@ -193,7 +193,7 @@ def room_for_routes(table: RouteTable, lists: Mapping[str, Stored[PrefixList]], 
       ApiError: RouteLimitExceeded.
     """
     for version, count in route_counts(table, lists).items():
-        what = f"routes of IPv{version} ({count} with what is asked for)"
+        what = f"routes of IPv{version} ({count} with the requested ones)"
         check_growth(quotas, "RouteLimitExceeded", where_of(table), had[version], count, what)
 
 
@@ -234,8 +234,10 @@ def refuse_replaced_local(vpc_id: str, gone: Prefix, tables: Iterable[Stored[Rou
     for stored in tables:
         table = stored.record
         if any(route.destination == str(gone) for route in table.routes):
-            by = f"the route to {gone} of {where_of(table)} in place of the local one"
-            raise in_use("vpc", vpc_id, by, f"put that back first: netorch route-table route replace {table.id} {gone} local")
+            by = f"the route to {gone} of {where_of(table)} that replaces the local one"
+            raise in_use(
+                "vpc", vpc_id, by, f"restore the local route first: netorch route-table route replace {table.id} {gone} local"
+            )
 
 
 def refuse_covered_routes(vpc_id: str, new: Prefix, tables: Iterable[Stored[RouteTable]]) -> None:

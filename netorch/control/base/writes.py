@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from netorch.errors import ApiError
 from netorch.model.vpc import Vpc
 from netorch.records import keys
-from netorch.records.codec import encode
+from netorch.records.codec import encode_at
 from netorch.records.read import Stored
 from netorch.store.alloc import Claim, take
 from netorch.store.base import Compare, Delete, Put, Store
@@ -46,7 +46,7 @@ class Writes:
 
     def put(self, key: str, record: object) -> None:
         """Write a record without a condition, e.g. below a prefix that another compare guards."""
-        self.values[key] = encode(record)
+        self.values[key] = encode_at(key, record)
 
     def create(self, key: str, record: object) -> None:
         """Write a record that must not exist yet."""

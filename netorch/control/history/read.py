@@ -79,7 +79,7 @@ class _Whole:
                 pending.append(event)
                 give_up_at = time.monotonic() + PATIENCE_S
             if self._watch.revision < end and time.monotonic() > give_up_at:
-                raise StoreUnavailable(f"store: its history up to revision {end} does not come; try again")
+                raise StoreUnavailable(f"store: its history up to revision {end} is not available; try again")
         if pending:
             yield pending
 

@@ -53,7 +53,7 @@ class Places:
 
 
 def network_of(address: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the /64 of an IPv6 address, of which anybody has all."""
+    """Return what counts as one address: an IPv4 address, or the /64 of an IPv6 address, because a client has the whole /64."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)

@@ -11,26 +11,29 @@ from netorch.store.access import ROOT, Access
 
 
 def admit(access: Access, user: str) -> None:
-    """Make a user an operator; earlier users of the same name are deleted."""
+    """Make a user an operator. Earlier users of the same name stay until `replace_earlier`."""
     access.add_user(user, ROOT)
-    for earlier in _named(access, name_of(OPERATOR, user)):
-        if earlier != user:
-            access.delete_user(earlier)
 
 
-def dismiss(access: Access, name: str, own: str) -> None:
-    """Delete an operator; `own` is the caller's user, which stays: at least one operator must be left.
+def replace_earlier(access: Access, user: str, own: str) -> None:
+    """Delete the earlier users of an operator's name; `own`, the caller's user, last: etcd then refuses the caller."""
+    earlier = (found for found in _named(access, name_of(OPERATOR, user)) if found != user)
+    for found in sorted(earlier, key=lambda found: found == own):
+        access.delete_user(found)
+
+
+def dismiss(access: Access, name: str, own: str) -> bool:
+    """Delete an operator, and return whether etcd knew it. The caller's user `own` stays: one operator must be left.
 
     Raises:
-      IdentityError: there is no such operator, or it is the caller.
+      IdentityError: the operator is the caller.
     """
     if name_of(OPERATOR, own) == name:
         raise IdentityError(f"operator {name}: that is you; let another operator do it")
     found = _named(access, name)
-    if not found:
-        raise IdentityError(f"operator {name}: there is none of that name; see `netorch ca list`")
     for user in found:
         access.delete_user(user)
+    return bool(found)
 
 
 def describe_users(access: Access) -> list[dict[str, Any]]:

@@ -106,13 +106,15 @@ def users_of(access: Access, host: str) -> list[str]:
 def revoke_host(store: Store, access: Access, host: str) -> bool:
     """Take a host's token and rights away; return whether it had any. Repeat it after an interruption.
 
-    The token goes first, so that a host that is joining now does not become a user after its users were deleted.
+    The token goes first, so that a host that is joining now does not become a user after its users were deleted. Its sign of life
+    goes last: the host may have written it without a lease, and could not be evacuated as dead as long as it stays.
     """
     drop_token(store, host)
     users, had_role = users_of(access, host), access.rights(role_of(host)) is not None
     for user in users:
         access.delete_user(user)
     access.delete_role(role_of(host))
+    store.txn((), [Delete(keys.host_live(host))])
     return bool(users) or had_role
 
 

@@ -31,6 +31,7 @@ from netorch.errors import IdentityError, StoreError
 from netorch.identity.asking import MOST_BYTES, Answer, Request
 from netorch.identity.authority import Authority, fingerprint, key_pem, new_key, utc_now
 from netorch.identity.files import write
+from netorch.model.record import decoder_of
 from netorch.store.access import Access
 from netorch.store.base import Store
 
@@ -41,7 +42,8 @@ CONNECTIONS: Final = 256
 OF_ONE_ADDRESS: Final = 16
 FAILURES: Final = 8
 FAILURE_EVERY_S: Final = 10.0
-REPAIR_EVERY_S: Final = 1.0  # one host
+REPAIR_EVERY_S: Final = 60.0  # each host; each reading of a role is a write in the members' logs
+REPAIR_PAUSE_S: Final = 1.0  # at least, between two hosts
 _NEW_CERTIFICATE_S: Final = timedelta(days=30).total_seconds()
 _NO_DESCRIPTORS_S: Final = 0.1  # accept(2) failed because too many files are open
 _BUSY: Final = "the store cannot be used now; try again later"
@@ -115,11 +117,11 @@ class EnrolmentServer:
         if not user and not self._attempts.may(address):  # nobody can keep hosts from renewing
             return Answer(error=_TOO_MANY)
         try:
-            request = msgspec.json.decode(line, type=Request)
+            request = decoder_of(Request).decode(line)
             answer = self._enrolment.answer(request, user)
         except (msgspec.MsgspecError, ValueError):
             self._attempts.failed(address)
-            return Answer(error="this is no request; use `netorch host join`")
+            return Answer(error="this is not a request; use `netorch host join`")
         except IdentityError as error:
             self._attempts.failed(address)
             log.warning("refused address=%s op=%s host=%r user=%r", address, request.op, request.host, user)
@@ -152,12 +154,19 @@ class Repairs:
     def __init__(self, store: Store, access: Access) -> None:
         self._store, self._access = store, access
         self._left: list[str] = []
+        self._hosts = 1
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait before the next step."""
+        return max(REPAIR_PAUSE_S, REPAIR_EVERY_S / self._hosts)
 
     def step(self) -> None:
         """Repair the rights of the next host. Raises StoreError."""
         if not self._left:
             listed = self._store.list("host/").kvs
             self._left = sorted({kv.key.split("/")[1] for kv in listed}, reverse=True)
+            self._hosts = max(len(self._left), 1)
         if self._left:
             sweep(self._store, self._access, self._left.pop())
 
@@ -173,7 +182,7 @@ async def repair_on(repairs: Repairs) -> None:
             if str(error) != said:
                 log.warning("rights not repaired reason=%r", str(error))
             said = str(error)
-        await asyncio.sleep(REPAIR_EVERY_S)
+        await asyncio.sleep(REPAIR_PAUSE_S if said else repairs.pause_s)
 
 
 def listen(address: str) -> socket.socket:

@@ -38,6 +38,14 @@ class InstanceState(Enum):
     FAILED = "failed"
 
 
+class SystemStatus(Enum):
+    """The system status check of an instance, in EC2's terms: the condition of its host, whatever the instance does."""
+
+    OK = "ok"
+    IMPAIRED = "impaired"  # the host's agent does not run; perhaps the host is dead
+    INSUFFICIENT_DATA = "insufficient-data"  # the host's agent has never run
+
+
 class InterfaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A network interface and its location."""
 
@@ -58,6 +66,7 @@ class InstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
     interfaces: tuple[InterfaceInfo, ...]
     state: InstanceState
     host: str
+    system_status: SystemStatus
     reason: str = ""  # why it failed, or what its first interface lacks, in the host's words
 
 
@@ -153,10 +162,35 @@ def _instance(
     interfaces = tuple(
         _interface(inventory, records, eni, public) for eni in sorted(enis, key=lambda eni: (eni.id != own, eni.address))
     )
+    host, state, reason = _whereabouts(interfaces)
+    return InstanceInfo(
+        instance=instance,
+        vpc=records.vpc.record,
+        interfaces=interfaces,
+        state=state,
+        host=host,
+        system_status=_system_status(inventory, host),
+        reason=reason,
+    )
+
+
+def with_interfaces(info: InstanceInfo, interfaces: tuple[InterfaceInfo, ...]) -> InstanceInfo:
+    """Return an instance with other descriptions of its interfaces. Its system status stays as it was."""
+    host, state, reason = _whereabouts(interfaces)
+    return msgspec.structs.replace(info, interfaces=interfaces, host=host, state=state, reason=reason)
+
+
+def _whereabouts(interfaces: tuple[InterfaceInfo, ...]) -> tuple[str, InstanceState, str]:
+    """Return an instance's host, its state, and the reason for the state."""
     mapping = interfaces[0].mapping if interfaces else None
-    state, reason = _state(interfaces)
-    host = mapping.record.host if mapping is not None else ""
-    return InstanceInfo(instance=instance, vpc=records.vpc.record, interfaces=interfaces, state=state, host=host, reason=reason)
+    return (mapping.record.host if mapping is not None else "", *_state(interfaces))
+
+
+def _system_status(inventory: Inventory, host: str) -> SystemStatus:
+    found = inventory.hosts.get(host)
+    if found is not None and found.live:
+        return SystemStatus.OK
+    return SystemStatus.IMPAIRED if found is not None and found.silent else SystemStatus.INSUFFICIENT_DATA
 
 
 def _state(interfaces: tuple[InterfaceInfo, ...]) -> tuple[InstanceState, str]:
@@ -197,7 +231,7 @@ def resolve(inventory: Inventory, caller: Caller, kind: str, text: str) -> tuple
         raise not_found(kind, text)
     if len(candidates) > 1:
         names = ", ".join(sorted(candidates))
-        raise ApiError("InvalidParameterValue", f"{BY_PREFIX[kind].noun} {text!r}: several have that name; choose one of {names}")
+        raise ApiError("InvalidParameterValue", f"{BY_PREFIX[kind].noun} {text!r}: several have this name; choose one of {names}")
     return next(iter(candidates.values()))
 
 

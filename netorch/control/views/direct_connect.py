@@ -22,14 +22,14 @@ def why_down(vif: VirtualInterface, said: VifStatus) -> str:
     if not said.carrier:
         return f"{vif.device} of {vif.edge} has no carrier"
     reason = f" ({said.bgp_reason})" if said.bgp_reason else ""
-    return f"its BGP session with {vif.peer} is {said.bgp or 'not there'}{reason}"
+    return f"its BGP session with {vif.peer} is {said.bgp or 'missing'}{reason}"
 
 
 def vif_notes(inventory: Inventory) -> Iterator[str]:
     """Yield a sentence for each virtual interface that its VPC's owner has not answered, or has rejected."""
     for path, vif in _each(inventory):
         if vif.rejected:
-            yield f"virtual interface {path} is rejected by its owner; netorch dx vif delete {path} ends it"
+            yield f"virtual interface {path} is rejected by its owner; delete it: netorch dx vif delete {path}"
         elif not vif.confirmed:
             yield f"virtual interface {path} waits for its owner: netorch dx vif confirm {path}, or reject"
 

@@ -141,7 +141,7 @@ def export_inventory(inventory: Inventory, caller: Caller) -> Cloud:
 
 
 def _host(host: Host) -> HostDecl:
-    return HostDecl(name=host.name, underlay=host.underlay, role=host.role, pair=host.pair, uplink=host.uplink, tags=host.tags)
+    return HostDecl(**msgspec.structs.asdict(host))  # a file declares every field
 
 
 def _pool(pool: AddressPool) -> AddressPoolDecl:

@@ -3,7 +3,7 @@
 A filter is `name=value,value`. Its name is a field of the rows, as in JSON output, or `tag:KEY`, or `tag-key`.
 `available-addresses` is the same as `available_addresses`, and `ingress.peer` is a field of the entries of `ingress`. In a
 value, `*` stands for any text and `?` for one character. A backslash before one of these, a comma or a backslash makes that
-character literal. Values are case-sensitive.
+character literal. Values are case-sensitive. A boolean is `true` or `false`, as in JSON output, or `yes` or `no`, as in tables.
 """
 
 from __future__ import annotations
@@ -82,6 +82,6 @@ def _texts(value: Any, below: str) -> Iterator[str]:  # noqa: ANN401 - whatever 
         if below in value:
             yield from _texts(value[below], "")
     elif isinstance(value, bool):
-        yield "true" if value else "false"
+        yield from ("true", "yes") if value else ("false", "no")
     else:
         yield "" if value is None else str(value)

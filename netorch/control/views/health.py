@@ -24,9 +24,11 @@ from netorch.model.ids import vni_of
 from netorch.model.outside.nat_metrics import ACTIVE, NO_PORT, total
 from netorch.model.outside.uplink import uplink_text
 from netorch.model.status import ESTABLISHED, AgentStatus, BorderSession
+from netorch.records.errors import start_agent
 from netorch.records.hosts import HostState, readiness
 from netorch.records.inventory import Inventory, read_inventory
 from netorch.records.public import wrong_addresses
+from netorch.records.valid.accepting import wrong_accepting
 from netorch.records.valid.devices import wrong_devices
 from netorch.records.valid.ports import wrong_ports
 from netorch.state.owner import overlay_netns
@@ -149,9 +151,9 @@ def _left_by(inventory: Inventory, edge: Host) -> tuple[str, ...]:
 
 
 def _problems(inventory: Inventory, now: float) -> list[str]:
-    wrong = (wrong_addresses(inventory), wrong_ports(inventory), wrong_devices(inventory))
+    wrong = (wrong_addresses(inventory), wrong_ports(inventory), wrong_devices(inventory), wrong_accepting(inventory))
     problems = [str(error) for error in (*inventory.unreadable, *itertools.chain(*wrong))]
-    problems += [f"VPC {found.path}: is isolated; nothing in it is changed" for found in inventory.isolated.values()]
+    problems += [f"VPC {found.path}: is isolated; nothing in it changes" for found in inventory.isolated.values()]
     if not inventory.hosts:
         problems.append("no host: nothing can run; add one: netorch host create NAME --underlay ADDRESS")
     for name, state in sorted(inventory.hosts.items()):
@@ -161,7 +163,7 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
         if status is not None:
             problems += (f"host {name}: {text}" for text in _complaints(name, status, now))
         for vtep in _failed(inventory, state.host, status) if status is not None and state.live else ():
-            problems.append(f"host {name}: {_edge(inventory, vtep)} does not answer its probes; look at that host")
+            problems.append(f"host {name}: {_edge(inventory, vtep)} does not answer its probes; check that host")
         for vni in status.refused if status is not None else ():
             refused = f"{_vpc(inventory, vni)} holds more connections than the host's table has free and cannot open new ones"
             problems.append(f"host {name}: {refused}; see netorch flows")
@@ -178,12 +180,13 @@ def _problems(inventory: Inventory, now: float) -> list[str]:
 def _silence(state: HostState, *, seen: bool) -> str:
     """Return the sentence for a host whose agent does not run."""
     name = state.host.name
-    start = f"start it there: netorch agent run --host {name}"
     if not seen:
-        return f"host {name}: its agent is not running and has never been seen; {start}"
+        join = f"if the store is etcd, let it join first (netorch host token {name})"
+        return f"host {name}: its agent is not running and has never been seen; {join}; {start_agent(name)}"
     what = "gateway" if state.host.role is Role.EDGE else "interface"
     kept = f", {state.placements} {what}(s) keep what they have" if state.placements else ""
-    return f"host {name}: its agent is not running{kept}; {start}"
+    dead = f", or, if the machine is dead: netorch host evacuate {name}" if kept and what == "interface" else ""
+    return f"host {name}: its agent is not running{kept}; {start_agent(name)}{dead}"
 
 
 def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
@@ -193,7 +196,7 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
     for session in status.border:
         if session.state != ESTABLISHED:
             why = f" ({session.reason})" if session.reason else ""
-            said = f"its BGP session with {session.router} is {session.state}{why}, so nothing from outside arrives there"
+            said = f"its BGP session with {session.router} is {session.state}{why}, so it receives nothing from outside"
             yield f"{said}; see docs/design/bgp.md"
     if status.not_ready:
         yield f"this edge is not ready, so hypervisors send to others of its pair: {status.not_ready}"
@@ -205,16 +208,23 @@ def _complaints(name: str, status: AgentStatus, now: float) -> Iterator[str]:
         counts = " and ".join(f"{count} {reason}" for reason in VIOLATIONS if (count := status.counters.get(reason)))
         since = _age(now - status.violated_at)
         said = f"packets of a misconfigured or hostile host arrived ({counts} in all, the last {since} ago)"
-        yield f"{said}; look which host has which address: netorch map list"
+        yield f"{said}; compare the hosts' addresses: netorch map list"
 
 
 def _drained(inventory: Inventory) -> Iterator[str]:
-    """Yield a sentence for each drained edge, with the hosts that may still send to it."""
+    """Yield a sentence for each drained host: what a hypervisor still carries, which hosts may still send to an edge."""
     for name, state in sorted(inventory.hosts.items()):
-        if state.drained:
+        if state.drained and state.host.role is Role.HYPERVISOR:
+            what = f"host {name} is drained: it accepts no new instances and carries"
+            end = f"`netorch host undrain {name}` ends the drain"
+            if state.placements:
+                yield f"{what} {state.placements} interface(s); `netorch host evacuate {name}` moves them, {end}"
+            else:
+                yield f"{what} no interfaces, so its machine may be turned off; {end}"
+        elif state.drained:
             users = users_of(inventory, name)
             by = f"{', '.join(users)} may still send to it" if users else "no host sends to it"
-            yield f"edge {name} is drained, and {by}; `netorch host undrain {name}` ends that"
+            yield f"edge {name} is drained, and {by}; to end that: netorch host undrain {name}"
 
 
 def _on_standby(inventory: Inventory) -> Iterator[str]:

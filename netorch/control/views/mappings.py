@@ -39,7 +39,7 @@ def lookup_mapping(store: Store, caller: Caller, vpc: int | str, address: str) -
     canonical = checks.address(address, f"VPC {vpc}", version_of(address))
     found = get(store, keys.mapping(vni, canonical), Mapping)
     if found is None:
-        text = f"VPC {vpc}: {canonical} is not mapped; `netorch map list` shows what is"
+        text = f"VPC {vpc}: {canonical} is not mapped; `netorch map list` lists the mappings"
         raise ApiError("InvalidAddress.NotFound", text)
     return found
 

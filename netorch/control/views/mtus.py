@@ -11,6 +11,7 @@ from netorch.compiler.base import IPV4_MIN_MTU, IPV6_MIN_MTU, VXLAN_OVERHEAD
 from netorch.control.base.writes import Writes
 from netorch.model.mapping import Mapping as AddressMapping
 from netorch.model.mapping import MoveDirection
+from netorch.model.record import decoder_of
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import parse_value
@@ -51,7 +52,7 @@ def sharing_after(inventory: Inventory, steps: Iterable[Writes]) -> list[Sharing
             mapped[vni] = {found.record.address: _home(found.record) for found in before}
         mapped[vni].pop(address, None)
         if value is not None:
-            mapped[vni][address] = _home(msgspec.json.decode(value, type=AddressMapping))
+            mapped[vni][address] = _home(decoder_of(AddressMapping).decode(value))
     return [Sharing(_vpc_after(inventory, written, vni), set(homes.values())) for vni, homes in sorted(mapped.items()) if homes]
 
 
@@ -75,9 +76,7 @@ def unequal(found: Iterable[Sharing], mtus: Mapping[str, int]) -> list[str]:
 def _unequal_text(groups: tuple[tuple[int, tuple[str, ...]], ...], vpcs: list[str]) -> str:
     noun = "VPC" if len(vpcs) == 1 else "VPCs"
     said = ", ".join(f"{size} on {_names(hosts)}" for size, hosts in groups)
-    return (
-        f"{noun} {_names(sorted(vpcs))}: the hosts' underlays have different MTUs ({said}); senders are kept to the smaller one"
-    )
+    return f"{noun} {_names(sorted(vpcs))}: the hosts' underlays have different MTUs ({said}); senders use the smaller one"
 
 
 def too_small(found: Iterable[Sharing], mtus: Mapping[str, int]) -> list[str]:
@@ -96,7 +95,7 @@ def _short_text(host: str, mtu: int, dual_stack: bool, vpcs: list[str]) -> str:
     needed = _needed(dual_stack)
     return (
         f"host {host}: its underlay's MTU is {mtu}, {what} needs {needed}: "
-        f"larger packets cross it in pieces; raise the MTU to {needed} or more"
+        f"larger packets are fragmented; raise the MTU to {needed} or more"
     )
 
 

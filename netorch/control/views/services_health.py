@@ -93,11 +93,11 @@ def _endpoints(inventory: Inventory) -> Iterator[tuple[str, VpcEndpoint, tuple[S
 def _no_edge(inventory: Inventory, seats: tuple[Seat, ...]) -> str:
     """Return why none of some edges carries packets; nothing if one does."""
     if not seats:
-        return "no edge carries it; make a pair of edges: netorch host create --role edge --pair PAIR"
+        return "no edge carries it; create a pair of edges: netorch host create --role edge --pair PAIR"
     if any(_is_fit(inventory, seat.host) for seat in seats):
         return ""
     edges = " and ".join(sorted(seat.host for seat in seats))
-    return f"its edges, {edges}, are not there or not ready; see what is said of them here"
+    return f"its edges, {edges}, are missing or not ready; see their own problems"
 
 
 def _is_fit(inventory: Inventory, name: str) -> bool:

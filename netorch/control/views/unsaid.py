@@ -36,9 +36,9 @@ def _of_virtual_interfaces(records: VpcRecords) -> Iterator[str]:
     path = f"VPC {records.vpc.record.owner}/{records.vpc.record.name}"
     vifs = sorted(records.each(VirtualInterface), key=lambda vif: vif.name)
     if waiting := [vif.name for vif in vifs if not vif.confirmed]:
-        yield f"{path}: virtual interfaces that are not confirmed are left out: {', '.join(waiting)}"
+        yield f"{path}: unconfirmed virtual interfaces are left out: {', '.join(waiting)}"
     if signed := [vif.name for vif in vifs if vif.confirmed and vif.authentication is not BgpAuthentication.NONE]:
-        what = "keys of virtual interfaces cannot be read; write them into the files that key_file names"
+        what = "the keys of virtual interfaces cannot be exported; write them into the files that key_file names"
         yield f"{path}: {what}: {', '.join(signed)}"
 
 

@@ -94,7 +94,7 @@ def _tunnel(store: Store, connection: VpnConnection, number: int) -> TunnelInfo:
     is_stale = bool(edge) and store.get(keys.host_live(edge)) is None
     telemetry, message = telemetry_of(connection, number, said, has_secret=has_secret)
     if is_stale and said is not None:
-        message += " (what its edge said last: the agent there does not run)"
+        message += " (as last reported: the edge's agent is not running)"
     return TunnelInfo(
         number=number,
         tunnel=tunnel,
@@ -118,7 +118,7 @@ def telemetry_of(connection: VpnConnection, number: int, said: TunnelStatus | No
     if not has_secret:
         return Telemetry.DOWN, f"its edge has no secret for it; netorch vpn rotate {connection.name} --tunnel {number}"
     if said is None:
-        return Telemetry.DOWN, "its edge has not said anything yet"
+        return Telemetry.DOWN, "its edge has not reported anything yet"
     if not said.is_up:
         return Telemetry.DOWN, "IPSEC IS DOWN"
     if connection.static:

@@ -19,7 +19,7 @@ def customer_facts(store: Store, caller: Caller, vpn_id: str) -> Facts:
     """
     vpc, connection = read(store, caller, VpnConnection, vpn_id)
     if leads_to_aws(connection.record):
-        what = f"VPN connection {connection.record.name}: the customer's device is an edge, which knows what it needs"
-        raise ApiError("UnsupportedOperation", f"{what}; AWS is configured at AWS")
+        what = f"VPN connection {connection.record.name}: the customer's device is an edge, which netorch configures"
+        raise ApiError("UnsupportedOperation", f"{what}; configure the other end at AWS")
     _, gateway = read(store, caller, VirtualPrivateGateway, connection.record.gateway)
     return facts_of(connection.record, gateway.record, vpc.record.cidrs)

@@ -32,9 +32,9 @@ def vpn_notes(inventory: Inventory) -> Iterator[str]:
     for path, connection in _each(inventory):
         if lacking := [str(number) for number, tunnel in enumerate(connection.tunnels, 1) if not tunnel.edge]:
             what = f"tunnel {' and tunnel '.join(lacking)} of VPN connection {path} has no edge"
-            fix = "it gets one when the pair does: netorch host create --role edge --pair PAIR"
+            fix = "add an edge to the pair: netorch host create --role edge --pair PAIR"
             if leads_to_aws(connection):
-                fix = f"AWS knows no other: netorch vpn delete {path}, and import a connection to another edge"
+                fix = f"AWS knows only its former edge: netorch vpn delete {path}, and import a connection to another edge"
             yield f"{what}; {fix}"
 
 
@@ -43,9 +43,9 @@ def why_down(said: TunnelStatus) -> str:
     if said.problem:
         return sentence(said.problem, said.facts)
     if not said.is_up:
-        return f"IKE is {said.ike or 'not begun'}, and there is no SA for packets"
+        return f"IKE is {said.ike or 'not begun'}, and there is no ESP SA"
     reason = f" ({said.bgp_reason})" if said.bgp_reason else ""
-    return f"IPsec is up, but its BGP session is {said.bgp or 'not there'}{reason}"
+    return f"IPsec is up, but its BGP session is {said.bgp or 'missing'}{reason}"
 
 
 def _said(inventory: Inventory, edge: str, vpn_id: str, number: int) -> TunnelStatus | None:

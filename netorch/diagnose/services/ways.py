@@ -54,8 +54,8 @@ def joined_by_endpoint(records: VpcRecords, far: VpcRecords, source: str) -> str
 def not_mapped(far: End, crossing: Crossing, name: str) -> Explanation:
     """Return the explanation for an interface of a peer with an address outside of the range that a connection maps."""
     assert crossing.mapped is not None
-    sentence = f"{name}: {far.eni.address} is outside of {crossing.mapped.peer.range}, which {crossing.connection} maps"
-    fix = "choose an instance inside of that range, or ask for a connection that maps another one: netorch peering request"
+    sentence = f"{name}: {far.eni.address} is outside {crossing.mapped.peer.range}, the range that {crossing.connection} maps"
+    fix = "choose an instance in that range, or request a connection that maps another range: netorch peering request"
     return Explanation(code=Code.PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE, sentence=sentence, fix=fix)
 
 
@@ -68,7 +68,7 @@ def refined_at_service(said: Explanation, died: Walk, on_way: Sequence[VpcRecord
         return _not_served(said, died, on_way)
     if said.code is Code.SERVICE_NOT_LISTENING:
         what = "gateway endpoints" if died.hops[-1].place is Place.SERVICE else "names and metadata"
-        fix = f"see what {died.host} says of its program for {what}: netorch status; netorch drift --host {died.host}"
+        fix = f"check the daemon for {what} on {died.host}: netorch status; netorch drift --host {died.host}"
         return structs.replace(said, fix=fix)
     return said
 
@@ -80,7 +80,7 @@ def _not_available(records: VpcRecords, address: str) -> Explanation | None:
     if endpoint is None or connection is None or connection.state is EndpointState.AVAILABLE:
         return None
     sentence = f"{address} is endpoint {endpoint.name or endpoint.id}: its connection is {connection.state.value}"
-    fix = f"the provider accepts it: netorch endpoint-service connection accept {connection.id}"
+    fix = f"the provider must accept it: netorch endpoint-service connection accept {connection.id}"
     return Explanation(code=Code.VPCE_CONNECTION_NOT_AVAILABLE, sentence=sentence, fix=fix)
 
 
@@ -91,7 +91,7 @@ def _not_served(said: Explanation, died: Walk, on_way: Sequence[VpcRecords]) -> 
         (one for records in on_way for one in records.each(EndpointService) if asked and one.id == asked.service), None
     )
     if service is None:
-        return structs.replace(said, fix="ask the provider which ports its service has")
+        return structs.replace(said, fix="ask the provider for the ports of the service")
     ports = [f"{'tcp' if one.protocol == TCP else 'udp'}/{one.port}" for one in service.ports]
     if _is_port_of(service, died.packet):
         sentence = f"{said.sentence}: no target of {service.name} is attached to an instance"

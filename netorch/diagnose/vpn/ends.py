@@ -50,7 +50,7 @@ def _tunnel(connection: VpnConnection, number: int, said: TunnelStatus | None) -
     remote = (said.remote if said is not None else "") or known
     words = f"tunnel {number} of VPN connection {connection.name}{f' to {remote}' if remote else ''}"
     if said is None:
-        return SiteEnd(words=words, code=Code.BAD_STATE_VPN, problem="its edge has not said anything yet")
+        return SiteEnd(words=words, code=Code.BAD_STATE_VPN, problem="its edge has not reported anything yet")
     problem = "" if said.is_up else why_down(said)
     return SiteEnd(words=words, code=Code.BAD_STATE_VPN, problem=problem, learned=0 if connection.static else said.accepted)
 

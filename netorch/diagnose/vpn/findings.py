@@ -67,7 +67,7 @@ def diagnose(facts: VpnFacts) -> list[Finding]:
     each = [_of_tunnel(facts, tunnel) for tunnel in facts.tunnels]
     found = [finding for findings in each for finding in findings]
     if all(_edge_is_lost(tunnel) for tunnel in facts.tunnels):
-        text = "no edge of the pair carries a tunnel now, so the customer is cut off; start the edges, or end the drain of one"
+        text = "no edge of the pair carries a tunnel, so the customer is cut off; start the edges, or undrain one"
         found.append(Finding(tunnel=BOTH, word="edges_lost", text=text))
     if any(_carries(tunnel) for tunnel in facts.tunnels):
         found += _of_vpc(facts)
@@ -87,7 +87,7 @@ def _of_tunnel(facts: VpnFacts, tunnel: TunnelFacts) -> Iterator[Finding]:
         yield Finding(tunnel=tunnel.number, word=word, text=text)
     if tunnel.drained:
         edge, is_alone = tunnel.tunnel.edge, bool(tunnel.tunnel.remote)
-        way = "and AWS knows no other, so nothing is sent" if is_alone else "so hosts send by the other edge"
+        way = "and AWS knows no other edge, so the tunnel carries nothing" if is_alone else "so hosts send to the other edge"
         text = f"edge {edge} is drained, {way}; netorch host undrain {edge}"
         yield Finding(tunnel=tunnel.number, word="drained", text=text, works=not is_alone)
 
@@ -99,16 +99,16 @@ def _edge(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
     """Return the problem of the edge, or between the edge and the store."""
     edge, name = tunnel.tunnel.edge, facts.connection.name
     if not edge and leads_to_aws(facts.connection):
-        what = "it ends at no edge, because the one whose address AWS knows has gone"
+        what = "it ends at no edge, because the edge whose address AWS knows was deleted"
         return "no_edge", f"{what}; netorch vpn delete {name}, and import a connection to another edge"
     if not edge:
-        return "no_edge", "it ends at no edge, because the pair has one edge only; the operator has to add the second one"
+        return "no_edge", "it ends at no edge, because the pair has only one; ask the operator to add the second edge"
     if not tunnel.runs:
-        return "no_agent", f"the agent of edge {edge} does not run, so nobody knows how the tunnel is; start it there"
+        return "no_agent", f"the agent of edge {edge} is not running, so the state of the tunnel is unknown; start the agent"
     if not tunnel.has_secret:
         return "no_secret", f"edge {edge} has no secret for it; netorch vpn rotate {name} --tunnel {tunnel.number}"
     if tunnel.said is None:
-        return "nothing_said", f"edge {edge} has not said anything of it yet; netorch status tells whether it carries the VPC"
+        return "nothing_said", f"edge {edge} has not reported anything yet; netorch status shows whether it carries the VPC"
     if tunnel.not_ready:
         return "edge_not_ready", f"edge {edge} is not ready: {printable(tunnel.not_ready)}"
     return None
@@ -120,7 +120,7 @@ def _negotiation(tunnel: TunnelFacts) -> Cause:
     if said is None or said.is_up:
         return None
     if said.ike == CONNECTING and not said.problem:
-        return "connecting", "both ends are negotiating now; look again in a few seconds"
+        return "connecting", "both ends are negotiating; check again in a few seconds"
     word = said.problem or tunnel_problems.WAITING
     return word, tunnel_problems.sentence(word, said.facts)
 
@@ -132,10 +132,10 @@ def _packets(tunnel: TunnelFacts) -> Cause:
 
 
 _REFUSALS: Final = {  # part of bird's message about a session -> word, remedy
-    "peer as": ("bgp_wrong_as", "the device calls its AS otherwise"),
-    "route limit": ("bgp_limit", f"the device announces more than {MAX_LEARNED} prefixes; let it announce summaries"),
-    "hold timer": ("bgp_hold_timer", "the device has fallen silent; look whether its routing daemon runs"),
-    "refused": ("bgp_refused", "nothing listens there; start the routing daemon on the device"),
+    "peer as": ("bgp_wrong_as", "the device has another AS number"),
+    "route limit": ("bgp_limit", f"the device announces more than {MAX_LEARNED} prefixes; let it announce aggregates"),
+    "hold timer": ("bgp_hold_timer", "the device no longer answers; check that its routing daemon is running"),
+    "refused": ("bgp_refused", "nothing listens on the BGP port; start the routing daemon on the device"),
 }
 
 
@@ -145,7 +145,7 @@ def _session(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
     if said is None or facts.connection.static or said.bgp == ESTABLISHED:
         return None
     near, far = inside_ends(tunnel.tunnel)
-    asked = f"let it speak from {far} as {facts.connection.asn} to {near} as {facts.asn}"
+    asked = f"configure it to peer from {far}, AS {facts.connection.asn}, with {near}, AS {facts.asn}"
     reason = f" ({printable(said.bgp_reason)})" if said.bgp_reason else ""
     what = f"the tunnel is up, and BGP over it is {said.bgp or 'down'}{reason}"
     for part, (word, why) in _REFUSALS.items():
@@ -154,9 +154,9 @@ def _session(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
     if not said.packets_in:
         return (
             "bgp_nothing_in",
-            f"{what}, and no packet has come out of the tunnel; look at routes and firewalls of the device; {asked}",
+            f"{what}, and no packet has arrived through the tunnel; check routes and firewalls of the device; {asked}",
         )
-    return "bgp_down", f"{what}: the device does not speak it; {asked}"
+    return "bgp_down", f"{what}: the device does not speak BGP; {asked}"
 
 
 def _brought(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
@@ -167,9 +167,12 @@ def _brought(facts: VpnFacts, tunnel: TunnelFacts) -> Cause:
     if connection.static:
         if connection.routes:
             return None
-        return "no_static_route", f"no static route says what is at the customer's; netorch vpn route add {connection.name} CIDR"
+        return (
+            "no_static_route",
+            f"it has no static route to the customer's networks; netorch vpn route add {connection.name} CIDR",
+        )
     if not said.accepted:
-        text = "BGP is established, and the device announces nothing that is taken"
+        text = "BGP is established, but the device announces no prefix that the edge accepts"
         return "nothing_announced", f"{text}: let it announce its networks, which must not be inside {', '.join(facts.ranges)}"
     return None
 
@@ -181,18 +184,16 @@ def _of_vpc(facts: VpnFacts) -> Iterator[Finding]:
     inside = [text for text in found if _within(ranges, parse_prefix(text))]
     outside = [text for text in found if text not in inside]
     if inside:
-        text = (
-            f"{', '.join(inside)} is inside the VPC's own ranges, so no route leads there; use another network at the customer's"
-        )
+        text = f"{', '.join(inside)} is inside the VPC's own ranges, so no route leads there; use another network at the site"
         yield Finding(tunnel=BOTH, word="own_range", text=text)
     lost = [text for text in outside if not any(text in table.leads for table in facts.tables)]
     if lost:
         names = ", ".join(table.name for table in facts.tables) or "TABLE"
-        what = f"no route table in force leads to {', '.join(lost)} by the gateway"
+        what = f"no route table in use has a route to {', '.join(lost)} through the gateway"
         yield Finding(tunnel=BOTH, word="not_propagated", text=f"{what}; netorch route-table propagate TABLE, for one of {names}")
     closed = [text for text in outside if text not in lost and text not in facts.admitted]
     if closed:
-        what = f"no security group lets {', '.join(closed)} in, so nothing that begins there is answered"
+        what = f"no security group permits traffic from {', '.join(closed)}, so connections from there fail"
         yield Finding(tunnel=BOTH, word="closed", text=f"{what}; netorch sg rule add GROUP ingress tcp 443 --source {closed[0]}")
 
 

@@ -94,9 +94,9 @@ def refined_to_site(store: Store, said: Explanation, died: Walk, end: End) -> Ex
     table = _table(end.records, end.eni)
     if said.code is Code.NO_ROUTE_TO_DESTINATION and table is not None and (reaching := _reaching(end.records, address)):
         by = ", ".join(sorted({edge for edge, _ in reaching}))
-        what = f"{reaching[0][1]} is reached by {by}, and route table {table.name} has no route there"
+        what = f"{reaching[0][1]} is reached by {by}, but route table {table.name} has no route to it"
         fix = f"netorch route-table propagate {vpc.owner}/{vpc.name}/{table.name}"
-        return structs.replace(said, sentence=f"on host {died.host}: {what}: it does not learn what the gateway reaches", fix=fix)
+        return structs.replace(said, sentence=f"on host {died.host}: {what}: it does not propagate the gateway's routes", fix=fix)
     if said.code in _UNREACHED:
         down = list(_down(store, end.records))
         sentence = "; ".join([said.sentence, *(text for text, _ in down)])

@@ -21,7 +21,7 @@ class Border(Config, frozen=True, kw_only=True):
     """Sessions with the border router, and the prefixes announced in each."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({BgpPeer.kind, Announcement.kind})
-    refused: ClassVar[str] = "packets came with another password than this edge has, or without one"
+    refused: ClassVar[str] = "packets arrived with another password than this edge has, or with none"
 
     peers: tuple[BgpPeer, ...] = ()
     announcements: tuple[Announcement, ...] = ()

@@ -16,6 +16,7 @@ from typing import ClassVar, Final, Self, TypeVar
 
 import msgspec
 
+from netorch.model.record import decoder_of
 from netorch.state.base import KernelObject
 from netorch.state.daemons.bgp import BgpPeer, CustomerPeer
 
@@ -99,7 +100,7 @@ def read(kind: type[C], text: str) -> tuple[C, dict[str, str]] | None:
     head, _, _ = text.partition("\n")
     passwords = dict(_PASSWORD.findall(text))
     try:
-        config = msgspec.json.decode(head.removeprefix(_HEAD), type=kind)
+        config = decoder_of(kind).decode(head.removeprefix(_HEAD))
     except msgspec.MsgspecError:
         return None
     return (config, passwords) if text == write(config, passwords) else None

@@ -44,7 +44,9 @@ class Customers(Config, frozen=True, kw_only=True):
     """Sessions with customers' routers."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({CustomerPeer.kind})
-    refused: ClassVar[str] = "packets came here with another key than their session has, or without one: perhaps of this one"
+    refused: ClassVar[str] = (
+        "packets arrived with another key than their session has, or with none: perhaps packets of this session"
+    )
 
     peers: tuple[CustomerPeer, ...] = ()
 

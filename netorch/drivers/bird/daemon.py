@@ -49,7 +49,7 @@ class Daemon(Process):
         try:
             done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=START_S, check=False)
         except subprocess.TimeoutExpired as error:
-            raise BirdError(f"bird has not parsed {path} in {START_S} s") from error
+            raise BirdError(f"bird did not parse {path} within {START_S} s") from error
         if done.returncode:
             raise Refused(" ".join(done.stderr.split()), errno.EINVAL)
 

@@ -163,12 +163,12 @@ class Bird(Generic[C]):
         return msgspec.structs.replace(state, reason="; ".join(filter(None, (state.reason, hint))))
 
     def _file(self) -> tuple[C, dict[str, str]] | None:
-        """Return the file's content, read again only if the file was written since."""
+        """Return the file's content, read again only if the file was written since; None if there is none. Raises OSError."""
         now = stamp(self._daemon.config)
         if self._read is None or self._read[0] != now:
             try:
                 self._read = now, read(self._of, self._daemon.config.read_text())
-            except (OSError, UnicodeDecodeError):
+            except (FileNotFoundError, UnicodeDecodeError):
                 self._read = now, None
         return self._read[1]
 

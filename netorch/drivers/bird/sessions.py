@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from itertools import pairwise
 from typing import Final
 
@@ -70,8 +71,10 @@ class RefusedPasswords:
         self._grew_at = -_LATELY_S
 
     def lately(self) -> bool:
-        """Return whether the counters grew within the last minute, as seen by these calls."""
-        count, now = _refused_segments(self._fd), time.monotonic()
+        """Return whether the counters grew within the last minute, as seen by these calls; unreadable ones did not."""
+        count, now = self._count, time.monotonic()
+        with suppress(OSError):  # e.g. no descriptor is left
+            count = _refused_segments(self._fd)
         if count > self._count:
             self._count, self._grew_at = count, now
         return now - self._grew_at < _LATELY_S

@@ -63,7 +63,7 @@ def _said(finding: Finding, connection: IkeConnection) -> tuple[str, dict[str, s
             facts["ours"] = f"{connection.local_traffic} === {connection.remote_traffic}"
         case words.CERTIFICATE_EXPIRED | words.CERTIFICATE_UNTRUSTED:
             facts.setdefault("theirs", finding.identity or connection.remote_identity)
-            facts.setdefault("reason", "this edge has no such authority for it")
+            facts.setdefault("reason", "this edge has no such authority for the connection")
         case words.SILENT | words.DPD_TIMEOUT | words.CLOSED if not facts.get("remote"):
             facts["remote"] = connection.remote or "its address"
     return word, facts

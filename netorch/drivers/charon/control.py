@@ -86,7 +86,7 @@ class Control(Connection):
             while (packet := self._packet()).type == Packet.EVENT:
                 pass
             if packet.type != Packet.EVENT_CONFIRM:
-                raise CharonError(f"charon knows no event {event}", errno.EOPNOTSUPP)
+                raise CharonError(f"charon does not know the event {event}", errno.EOPNOTSUPP)
 
     def received(self) -> list[tuple[str, Section]]:
         """Return the received events with their names; never blocks."""
@@ -158,7 +158,7 @@ def _section(payload: bytes) -> Section:
     try:
         return _decoded(Message.deserialize(FiniteStream(payload)))
     except (DeserializationException, struct.error) as error:
-        raise CharonError("charon sent a message that is none") from error
+        raise CharonError("charon sent an invalid message") from error
 
 
 def _decoded(section: Mapping[str, object]) -> Section:

@@ -210,11 +210,11 @@ class Charon:
     def _open(self, connection: IkeConnection) -> Secret:
         """Return a connection's secret. Raises KernelError, CharonError."""
         if self._key is None:
-            raise CharonError("the key that opens secrets is not at hand", errno.ENOKEY)
+            raise CharonError("the key that decrypts secrets is missing", errno.ENOKEY)
         secret = self._key.open(connection.secret)
         if not (secret.key if connection.certificate else secret.psk):
             wanted = "private key" if connection.certificate else "pre-shared key"
-            raise CharonError(f"what is sealed for it is no {wanted}; set it again", errno.EINVAL)
+            raise CharonError(f"its secret is not a {wanted}; set it again", errno.EINVAL)
         return secret
 
 

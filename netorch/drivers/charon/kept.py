@@ -31,13 +31,13 @@ class KeptFile:
         self._found: Mapping[str, Kept] = {}
 
     def read(self) -> Mapping[str, Kept]:
-        """Return the stored connections by name."""
+        """Return the stored connections by name; none if there is no file, or no valid one. Raises OSError."""
         try:
             stat = self._path.stat()
             if (stat.st_ino, stat.st_mtime_ns) != self._stamp:
                 self._found = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Kept])
                 self._stamp = (stat.st_ino, stat.st_mtime_ns)
-        except (OSError, msgspec.MsgspecError):
+        except (FileNotFoundError, msgspec.MsgspecError):
             self._found, self._stamp = {}, None
         return self._found
 

@@ -45,13 +45,13 @@ def load_conn(connection: IkeConnection) -> Section:
     """
     for identity in filter(None, (connection.local_identity, connection.remote_identity)):
         if not is_identity(identity):
-            raise CharonError(f"{identity!r} is no identity of one device", errno.EINVAL)
+            raise CharonError(f"{identity!r} is not the identity of a single device", errno.EINVAL)
     if connection.remote_identity and is_same(connection.local_identity, connection.remote_identity):
-        raise CharonError(f"{connection.remote_identity!r} is the identity of this edge, and of the device", errno.EINVAL)
+        raise CharonError(f"{connection.remote_identity!r} is the identity of both this edge and the device", errno.EINVAL)
     if not connection.certificate and not connection.remote_identity:
-        raise CharonError(f"{connection.name} is for any device, and so is its pre-shared key", errno.EINVAL)
+        raise CharonError(f"{connection.name} is open to any device, and so is its pre-shared key", errno.EINVAL)
     if connection.version != _IKEV2 and not connection.certificate and connection.remote_identity != connection.remote:
-        raise CharonError(f"{connection.name} has IKEv1, by which only its address tells whose key it is", errno.EINVAL)
+        raise CharonError(f"{connection.name} uses IKEv1, in which only the address identifies the key", errno.EINVAL)
     options = _options(connection)
     options["children"] = {child_name(connection): options["children"]}
     return {connection.name: options}

@@ -76,10 +76,10 @@ class Xfrm:
             with closing(Channel(self._fd, _NETLINK_XFRM)) as channel:
                 refused = channel.batch(messages)
         except OSError as error:
-            raise KernelError("take SAs from the kernel", error.errno or 0, str(error)) from error
+            raise KernelError("delete SAs from the kernel", error.errno or 0, str(error)) from error
         for found in refused.values():
             if found.errno not in _GONE:
-                raise KernelError("take SAs from the kernel", found.errno, found.detail)
+                raise KernelError("delete SAs from the kernel", found.errno, found.detail)
 
 
 def _sa(body: bytes) -> KernelSa | None:

@@ -13,11 +13,12 @@ from typing import Final
 import msgspec
 
 from netorch.drivers.netlink import attrs
-from netorch.model.security import ICMP, ICMPV6
+from netorch.model.security import ICMP, ICMPV6, TCP
 
 NFGENMSG_BYTES: Final = 4  # before the attributes
 SEEN_REPLY: Final = 0x2  # bits of a connection's status: IPS_SEEN_REPLY, IPS_ASSURED
 ASSURED: Final = 0x4
+OFFLOADED: Final = 0x4000  # IPS_OFFLOAD: a flowtable forwards its packets
 
 # CTA_*
 ORIGINAL, REPLY, STATUS, PROTOINFO, TIMEOUT, MARK = 1, 2, 3, 4, 7, 8
@@ -29,6 +30,8 @@ ICMP_PARTS: Final = {ICMP: (4, 5, 6), ICMPV6: (7, 8, 9)}  # CTA_PROTO_ICMP_ID, _
 _PACKETS, _BYTES = 1, 2  # CTA_COUNTERS_*
 _START, _STOP = 1, 2  # CTA_TIMESTAMP_*
 TCP_INFO, TCP_STATE = 1, 1  # CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE
+
+_ESTABLISHED: Final = 3  # TCP_CONNTRACK_ESTABLISHED
 
 _LENGTH: Final = struct.Struct("=H")  # of an attribute, including its header
 _ZONE: Final = struct.Struct("=HH2s")
@@ -65,7 +68,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     mark: int
     id: int
     status: int
-    timeout_s: int
+    timeout_s: int  # 0 of an offloaded connection: the kernel does not show it
     original_counts: Counts
     reply_counts: Counts
     started_s: float  # since 1970
@@ -89,26 +92,32 @@ def zone_of(body: bytes) -> int:
 
 
 def parse(body: bytes) -> Connection | None:
-    """Return the connection in a message without its netlink header; None if it has none."""
+    """Return the connection in a message without its netlink header; None if it has none.
+
+    The kernel does not show the TCP state of an offloaded connection. Only established ones are offloaded, and one that closes
+    leaves the flowtable. Source: net/netfilter/nf_conntrack_netlink.c, ctnetlink_dump_info; nf_flow_table_core.c.
+    """
     found = attrs(body, NFGENMSG_BYTES)
     if ORIGINAL not in found or REPLY not in found:
         return None
+    original, status = _tuple(found[ORIGINAL]), _number(found.get(STATUS))
     times = attrs(found.get(_TIMES, b""))
     protoinfo = attrs(attrs(found.get(PROTOINFO, b"")).get(TCP_INFO, b""))
+    hidden = _ESTABLISHED if original.protocol == TCP and status & OFFLOADED else 0
     return Connection(
-        original=_tuple(found[ORIGINAL]),
+        original=original,
         reply=_tuple(found[REPLY]),
         zone=_number(found.get(ZONE)),
         original_zone=_number(attrs(found[ORIGINAL]).get(TUPLE_ZONE)),
         mark=_number(found.get(MARK)),
         id=_number(found.get(_ID)),
-        status=_number(found.get(STATUS)),
+        status=status,
         timeout_s=_number(found.get(TIMEOUT)),
         original_counts=_counts(found.get(_COUNTS_ORIGINAL)),
         reply_counts=_counts(found.get(_COUNTS_REPLY)),
         started_s=_number(times.get(_START)) / 1e9,
         ended_s=_number(times.get(_STOP)) / 1e9,
-        tcp_state=_number(protoinfo.get(TCP_STATE)),
+        tcp_state=_number(protoinfo.get(TCP_STATE)) or hidden,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from typing import Final
 
 from netorch.drivers.conntrack.attrs import (
@@ -22,6 +22,7 @@ from netorch.drivers.conntrack.attrs import (
     MARK,
     MARK_MASK,
     NUMBER,
+    OFFLOADED,
     ORIGINAL,
     PROTO,
     PROTOINFO,
@@ -46,7 +47,9 @@ from netorch.drivers.netlink import ABSENT, F_CREATE, F_EXCL, Channel, Message, 
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.errors import KernelError
 from netorch.model.addr import packed
+from netorch.state.base import OVERLAY
 from netorch.state.flow import Flow
+from netorch.state.sysctls import idle_timeouts
 
 _CONNTRACK: Final = 1  # NFNL_SUBSYS_CTNETLINK
 _NEW, _GET, _DELETE = (_CONNTRACK << 8 | number for number in range(3))
@@ -65,8 +68,9 @@ _ANSWERS: Final = {8: 0, 13: 14, 128: 129}  # echo and timestamp, by ICMP type
 class Conntrack:
     """A socket in one namespace. Only one thread at a time may use it."""
 
-    def __init__(self, netns_fd: int) -> None:
-        """Open. Raises OSError."""
+    def __init__(self, netns_fd: int, netns: str = OVERLAY) -> None:
+        """Open the namespace with this label. Raises OSError."""
+        self._idle_timeouts = idle_timeouts(netns)
         self._channel = Channel(netns_fd, NETLINK_NETFILTER)
 
     def dump(self, zone: int, addresses: Collection[str] | None = None) -> tuple[Flow, ...]:
@@ -84,7 +88,7 @@ class Conntrack:
             raise KernelError(f"dump conntrack zone {zone}", error.errno or 0, str(error)) from error
         bodies = (body for _, _, body in answers if zone_of(body) == zone)
         found = (known for known in map(parse, bodies) if known is not None)
-        flows = (_flow(known) for known in found if ends is None or not ends.isdisjoint(_ends(known)))
+        flows = (flow_of(known, self._idle_timeouts) for known in found if ends is None or not ends.isdisjoint(_ends(known)))
         return tuple({flow.key: flow for flow in flows}.values())
 
     def answered_at(self, addresses: Collection[str]) -> set[str]:
@@ -110,7 +114,7 @@ class Conntrack:
         zero.
         """
         unseen = list(flows)
-        refused = self._channel.batch([(_NEW, F_CREATE | F_EXCL, _whole(flow)) for flow in unseen])
+        refused = self._channel.batch([(_NEW, F_CREATE | F_EXCL, whole(flow)) for flow in unseen])
         known = [unseen[place] for place, refusal in refused.items() if refusal.errno == errno.EEXIST]
         _check("restore", [refusal for refusal in refused.values() if refusal.errno != errno.EEXIST], len(unseen))
         self._send("mark", [(_NEW, 0, _identity(flow) + _marked(flow)) for flow in known if flow.mark], ABSENT)
@@ -162,7 +166,8 @@ def _identity(flow: Flow) -> bytes:
     return bytes((family, 0, 0, 0)) + _tuple(ORIGINAL, flow) + attr(ZONE, struct.pack(">H", flow.zone))
 
 
-def _whole(flow: Flow) -> bytes:
+def whole(flow: Flow) -> bytes:
+    """Return the header and the attributes that restore a connection. A restored connection is not offloaded."""
     status = _CONFIRMED | (SEEN_REPLY if flow.replied else 0) | (ASSURED if flow.assured else 0)
     parts = [_identity(flow), _tuple(REPLY, flow)]
     parts += [attr(kind, struct.pack(">I", value)) for kind, value in _numbers(flow, status)]
@@ -208,7 +213,13 @@ def _tuple(kind: int, flow: Flow) -> bytes:
     return nested(kind, nested(IP, *addresses), nested(PROTO, *proto), *zone)
 
 
-def _flow(found: Connection) -> Flow:
+def flow_of(found: Connection, idle: Mapping[int, int]) -> Flow:
+    """Return an entry as a connection of a VPC.
+
+    Args:
+      idle: The idle timeouts of established connections by protocol. They replace the timeout of an offloaded connection, which
+        the kernel does not show: it has just been used, or will leave the flowtable.
+    """
     ends, answers = found.original, found.reply
     is_translated, is_elsewhere = answers.destination != ends.source, answers.source != ends.destination
     icmp = ends.protocol in ICMP_PARTS
@@ -224,7 +235,7 @@ def _flow(found: Connection) -> Flow:
         icmp_type=kind,
         icmp_code=code,
         mark=found.mark,
-        timeout_s=found.timeout_s,
+        timeout_s=found.timeout_s or (idle.get(ends.protocol, 0) if found.status & OFFLOADED else 0),
         replied=bool(found.status & SEEN_REPLY),
         assured=bool(found.status & ASSURED),
         tcp_state=found.tcp_state,

@@ -70,7 +70,7 @@ def _configure(sock: socket.socket, group: int, attributes: bytes) -> None:
             if kind == _MSG_ERROR:
                 number = -struct.unpack_from("=i", answer)[0]
                 if number:
-                    raise OSError(number, "the kernel refuses; does another program listen to this group?")
+                    raise OSError(number, "the kernel refuses; another program may be listening to this group")
                 return
 
 

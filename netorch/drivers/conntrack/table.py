@@ -44,7 +44,7 @@ class ConnectionTable:
         try:
             found = attrs(self._channel.get(_GET_STATS, _NFGENMSG) or b"", len(_NFGENMSG))
         except OSError as error:
-            raise KernelError("read how full the connection table is", error.errno or 0, str(error)) from error
+            raise KernelError("read the fill level of the connection table", error.errno or 0, str(error)) from error
         return TableUse(held=_number(found.get(_ENTRIES)), most=_number(found.get(_MAX_ENTRIES)))
 
     def turned_away(self) -> int:
@@ -67,7 +67,7 @@ class ConnectionTable:
         try:
             answers = self._channel.dump(_GET_STATS_CPU, _NFGENMSG)
         except OSError as error:
-            raise KernelError("read what the connection tracker dropped", error.errno or 0, str(error)) from error
+            raise KernelError("read the drop counters of the connection tracker", error.errno or 0, str(error)) from error
         return [attrs(body, len(_NFGENMSG)) for _, _, body in answers]
 
     def sample(self, size: int) -> dict[int, int]:

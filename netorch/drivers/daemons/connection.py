@@ -23,14 +23,17 @@ class DaemonError(NetorchError):
 
 
 class Connection:
-    """A connection to a daemon. All methods raise `failure`."""
+    """A connection to a daemon. All methods raise `failure`, which is about the daemon.
+
+    An OSError is about this process, which has no free descriptor: the daemon may be well, so it is not replaced.
+    """
 
     daemon: ClassVar[str]  # its name in messages
     failure: ClassVar[type[DaemonError]]
     socket_type: ClassVar[int] = socket.SOCK_STREAM
 
     def __init__(self, path: Path, patience_s: float) -> None:
-        """Connect; `patience_s` is the timeout of each answer."""
+        """Connect; `patience_s` is the timeout of each answer. Raises OSError without a free descriptor."""
         self._socket = socket.socket(socket.AF_UNIX, self.socket_type | socket.SOCK_CLOEXEC)
         self._socket.settimeout(patience_s)
         self._pending = b""

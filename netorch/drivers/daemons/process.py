@@ -44,14 +44,14 @@ class Process:
         self.watch(child.pid)
 
     def watch(self, pid: int) -> None:
-        """Watch this process instead of any other. Raises an error if it has exited."""
+        """Watch this process instead of any other. Raises an error if it has exited, OSError without a free descriptor."""
         if self._watched is not None:
             if self._pid == pid:
                 return
             self._forget()
         try:
             self._watched, self._pid = os.pidfd_open(pid), pid
-        except OSError as error:
+        except ProcessLookupError as error:
             raise self._failure(f"{self._name} has ended") from error
         self._ends.register(self._watched, select.EPOLLIN)
 

@@ -18,6 +18,7 @@ from nacl.public import PrivateKey, SealedBox
 
 from netorch.errors import KernelError
 from netorch.model.outside.secrets import Secret
+from netorch.model.record import decoder_of
 
 
 class EdgeKey:
@@ -46,11 +47,11 @@ class EdgeKey:
           KernelError: it was sealed for another edge or for an earlier key of this edge, or it is damaged.
         """
         try:
-            return msgspec.json.decode(self._box.decrypt(b64decode(box, validate=True)), type=Secret)
+            return decoder_of(Secret).decode(self._box.decrypt(b64decode(box, validate=True)))
         except (ValueError, TypeError, CryptoError, msgspec.MsgspecError):
             # Not "from": the error's text may contain the box's content.
             raise KernelError(
-                "open a sealed secret", errno.EKEYREJECTED, "it was not sealed for the key that this edge has; set it again"
+                "open a sealed secret", errno.EKEYREJECTED, "it was sealed for another key than this edge has; set it again"
             ) from None
 
 

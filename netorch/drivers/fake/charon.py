@@ -31,7 +31,7 @@ class FakeCharon(FakeDriver):
         super().check(obj)
         assert isinstance(obj, IkeConnection)
         if obj.secret == UNOPENABLE:
-            raise OSError(errno.EKEYREJECTED, "it was not sealed for the key that this edge has; set it again")
+            raise OSError(errno.EKEYREJECTED, "it was sealed for another key than this edge has; set it again")
         try:
             load_conn(obj)
             for cidr in (obj.local_traffic, obj.remote_traffic):

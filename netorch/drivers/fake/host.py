@@ -46,7 +46,7 @@ class FakeHost:
             self.lose(obj.key)
             return
         if obj.key in self.foreign:
-            raise OSError(errno.EEXIST, "somebody else's is there")
+            raise OSError(errno.EEXIST, "a foreign one exists")
         self.objects[obj.key] = obj
         if found is not None and found.parent != obj.parent:
             self._suffer(aftermath(self.objects, (), [obj.key]))

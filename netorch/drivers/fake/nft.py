@@ -9,7 +9,18 @@ from collections.abc import Callable, Iterable, Mapping
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.state.base import KernelObject, Key
-from netorch.state.nft import NFT_KINDS, NftChain, NftElement, NftMap, NftTable, PortChain, freed_zone
+from netorch.state.nft import (
+    NFT_KINDS,
+    VPC_TABLE,
+    Flowtable,
+    FlowtableDevice,
+    NftChain,
+    NftElement,
+    NftMap,
+    NftTable,
+    PortChain,
+    freed_zone,
+)
 from netorch.state.op import Create, Delete, Op
 
 Objects = Mapping[Key, KernelObject]
@@ -56,7 +67,20 @@ class FakeNft(FakeDriver):
                 table, own = objects.get(("nft-table", obj.netns, obj.family)), {held.name for held in obj.sets}
                 chains, holders = _referred(obj.rules)
                 _need(all(_has(objects, table, "chain", name) for name in chains))
-                _need(all(_has(objects, table, "(?:set|map)", name) for name in holders - own))
+                known = {name for name in holders if ("nft-flowtable", obj.netns, name) in objects}
+                _need(all(_has(objects, table, "(?:set|map)", name) for name in holders - own - known))
+            case Flowtable():
+                found = objects.get(obj.key)
+                if isinstance(found, Flowtable) and found.spec != obj.spec:
+                    raise OSError(errno.EOPNOTSUPP, f"its hook is {found.spec}")
+            case FlowtableDevice():
+                table, leads_to = objects.get(VPC_TABLE), _referred(obj.guard)[0]
+                _need(table is not None and all(_has(objects, table, "chain", name) for name in leads_to))
+                if obj.needs not in objects:
+                    raise OSError(errno.EINVAL, "a new flowtable needs a hook")
+                member = objects.get(obj.key)
+                if isinstance(member, FlowtableDevice) and member.flowtable != obj.flowtable:
+                    raise OSError(errno.EEXIST, "it is in another flowtable")
             case PortChain():
                 _need(("nft-table", obj.netns, "netdev") in objects)
             case _:
@@ -69,7 +93,7 @@ class FakeNft(FakeDriver):
 
     def _check_deletion(self, obj: KernelObject) -> None:
         """Raise OSError if something refers to the object."""
-        place = {NftChain: 0, NftMap: 1}.get(type(obj))
+        place = {NftChain: 0, NftMap: 1, Flowtable: 1}.get(type(obj))
         if place is None:
             return
         name = str(obj.key[2])

@@ -64,13 +64,13 @@ class FakeRtnl(FakeDriver):
     def check(self, obj: KernelObject) -> None:
         match obj:
             case IncompleteLink():
-                raise OSError(errno.EINVAL, "nobody asks for an incomplete device")
+                raise OSError(errno.EINVAL, "nothing asks for an incomplete device")
             case Member():
                 self._check_member(obj)
             case Rooted():
                 self._check_rooted(obj)
             case Uplink() if obj.ifname not in self.host.devices and obj.key not in self.host.objects:
-                raise OSError(errno.ENODEV, f"the host has no device {obj.ifname} in its own namespace; name one that is there")
+                raise OSError(errno.ENODEV, f"the host has no device {obj.ifname} in its own namespace; name an existing device")
             case Route() if obj.ifname:
                 super().check(obj)
                 if up_key(obj.ifname, obj.netns) not in self.host.objects:
@@ -105,11 +105,11 @@ class FakeRtnl(FakeDriver):
     def _check_lower(self, link: Vlan) -> None:
         lower = self.host.objects.get(link_key(link.lower, OUTSIDE))
         if lower is None:
-            raise OSError(errno.ENODEV, f"there is no device {link.lower} in the {OUTSIDE}")
+            raise OSError(errno.ENODEV, f"there is not a device {link.lower} in the {OUTSIDE}")
         port = lower.lower if isinstance(lower, Vlan) else link.lower
         most = self.host.mtus.get(port, 1500)
         if link.mtu > most:
-            raise OSError(errno.ERANGE, f"{link.lower} takes packets of {most} bytes at most")
+            raise OSError(errno.ERANGE, f"{link.lower} has an MTU of {most}")
 
 
 class FakeSysctls(FakeDriver):

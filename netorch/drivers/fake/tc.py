@@ -23,7 +23,7 @@ class FakeTc(FakeDriver):
             if not self.host.there(obj.parent or ()):
                 raise OSError(errno.EINVAL, "the device has no clsact")
             if any(_at_its_pref(obj, other) for other in self.host.objects.values()):
-                raise OSError(errno.EINVAL, "its pref has filters of another kind or protocol")
+                raise OSError(errno.EINVAL, "its pref already has filters of another kind or protocol")
         super().check(obj)
 
 

@@ -12,7 +12,17 @@ from typing import Final, NamedTuple
 
 from netorch.drivers.nft import chains
 from netorch.state.base import KernelObject
-from netorch.state.nft import VPC_TABLE, ChainSet, NftChain, NftElement, NftMap, PortChain
+from netorch.state.nft import (
+    FLOWTABLE_SPEC,
+    VPC_TABLE,
+    ChainSet,
+    Flowtable,
+    FlowtableDevice,
+    NftChain,
+    NftElement,
+    NftMap,
+    PortChain,
+)
 from netorch.state.op import Create, Delete, Op, Replace
 from netorch.state.owner import NFT_TABLE
 
@@ -36,13 +46,14 @@ class ElementChange(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A change of a whole chain, set or map, or a rule to append to a chain."""
+    """A change of a whole chain, set, map or flowtable, of a flowtable's device, or a rule to append to a chain."""
 
     verb: str  # add, create (fails if it exists), flush, delete
-    kind: str  # chain, rule, set, map
+    kind: str  # chain, rule, set, map, flowtable, device
     family: str
-    name: str  # of the chain, set or map
-    text: str = ""  # the words of a rule, the spec of a set or map, the device of a port's chain
+    name: str  # of the chain, set, map or flowtable
+    # The words of a rule, the spec of a set, map or flowtable, the device of a chain at an ingress or of a flowtable.
+    text: str = ""
 
 
 Steps = list[Step | ElementChange]
@@ -110,8 +121,10 @@ def is_deletable(obj: KernelObject) -> bool:
     match obj:
         case PortChain():
             return bool(_NAME.fullmatch(obj.ifname))
-        case NftMap():
+        case NftMap() | Flowtable():
             return bool(_NAME.fullmatch(obj.name))
+        case FlowtableDevice():
+            return bool(_NAME.fullmatch(obj.flowtable) and _NAME.fullmatch(obj.ifname))
         case NftChain():
             return all(map(_NAME.fullmatch, (obj.name, *(held.name for held in obj.sets))))
         case _:
@@ -125,6 +138,10 @@ def is_words(obj: KernelObject) -> bool:
             return bool(_NAME.fullmatch(obj.ifname)) and all(map(_RULE.fullmatch, obj.rules))
         case NftMap():
             return bool(_NAME.fullmatch(obj.name) and _SPEC.fullmatch(obj.spec))
+        case Flowtable():
+            return bool(_NAME.fullmatch(obj.name)) and obj.spec == FLOWTABLE_SPEC
+        case FlowtableDevice():
+            return is_deletable(obj) and bool(obj.guard) and all(map(_RULE.fullmatch, obj.guard))
         case NftChain():
             own = all(obj.family == FAMILY and held.name.startswith(f"{obj.name}.") and _is_set(held) for held in obj.sets)
             return own and bool(_NAME.fullmatch(obj.name)) and all(map(_RULE.fullmatch, obj.rules))
@@ -140,18 +157,29 @@ def _steps(op: Op) -> Iterator[Step | ElementChange]:
         case Create(NftElement()) | Replace(NftElement()) | Delete(NftElement()):
             yield from element_changes(op)
         case Delete(PortChain() as port):
-            yield from _delete_port(port)
+            yield from _delete_base(chains.FAMILY, port.ifname)
         case Create(PortChain() as port):
             yield from _make_port(port)
         case Replace(PortChain() as old_port, PortChain() as port):
             # In place: a deleted chain stays hooked a little longer than its rules. A chain read without rules may be at
             # another hook.
-            yield from () if old_port.rules else _delete_port(old_port)
+            yield from () if old_port.rules else _delete_base(chains.FAMILY, old_port.ifname)
             yield from _make_port(port)
         case Create(NftMap() as held):
             yield Step("add", _kind(held), FAMILY, held.name, held.spec)
         case Delete(NftMap() as held):
             yield Step("delete", _kind(held), FAMILY, held.name)
+        case Create(Flowtable() as table):
+            yield Step("add", "flowtable", FAMILY, table.name, table.spec)
+        case Delete(Flowtable() as table):
+            yield Step("delete", "flowtable", FAMILY, table.name)
+        case Create(FlowtableDevice() as member):
+            guard = chains.guard_name(member.ifname)
+            yield from _chain(FAMILY, guard, member.guard, device=member.ifname) if member.guard else ()  # it has kept its own
+            yield Step("add", "device", FAMILY, member.flowtable, member.ifname)
+        case Delete(FlowtableDevice() as member):
+            yield Step("delete", "device", FAMILY, member.flowtable, member.ifname)
+            yield from _delete_base(FAMILY, chains.guard_name(member.ifname)) if member.guard else ()
         case Create(NftChain() as new):
             yield from _chain(new.family, new.name, new.rules)
         case Replace(NftChain() as old, NftChain() as new):
@@ -176,9 +204,9 @@ def _make_port(port: PortChain) -> Iterator[Step]:
     return _chain(chains.FAMILY, port.ifname, port.rules, device=port.ifname)
 
 
-def _delete_port(port: PortChain) -> Iterator[Step]:
-    yield Step("flush", "chain", chains.FAMILY, port.ifname)
-    yield Step("delete", "chain", chains.FAMILY, port.ifname)
+def _delete_base(family: str, name: str) -> Iterator[Step]:
+    yield Step("flush", "chain", family, name)
+    yield Step("delete", "chain", family, name)
 
 
 def _preparation(op: Op, verb: str) -> Iterator[Step | ElementChange]:
@@ -214,12 +242,15 @@ def _delete_sets(sets: Iterable[ChainSet]) -> Iterator[Step]:
 
 def _command(step: Step) -> str:
     """Return a step as one command."""
+    if step.kind == "device":  # nft wants the hook again
+        body = f"{FLOWTABLE_SPEC}; devices = {{ {step.text} }};"
+        return f"{step.verb} flowtable {step.family} {NFT_TABLE} {step.name} {{ {body} }}\n"
     name = f"{step.verb} {step.kind} {step.family} {NFT_TABLE} {step.name}"
     if not step.text:
         return f"{name}\n"
     if step.kind == "rule":
         return f"{name} {step.text}\n"
-    body = chains.hook(f'"{step.text}"') if step.kind == "chain" else f"{step.text};"
+    body = chains.hook(f'"{step.text}"', step.family) if step.kind == "chain" else f"{step.text};"
     return f"{name} {{ {body} }}\n"
 
 

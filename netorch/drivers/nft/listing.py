@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -18,8 +18,8 @@ import msgspec
 from netorch.drivers.nft import chains
 from netorch.drivers.nft.swap import is_swapped, swapped
 from netorch.state.base import HOST_SLICE, KernelObject
-from netorch.state.names import is_port, vni_of_chain, vni_of_element
-from netorch.state.nft import HOST_SETS, VPC_TABLE, ChainSet, NftChain, NftElement, NftMap
+from netorch.state.names import is_port, vni_of_chain, vni_of_element, vni_of_ifname
+from netorch.state.nft import HOST_SETS, VPC_TABLE, ChainSet, Flowtable, FlowtableDevice, NftChain, NftElement, NftMap
 
 NO_WORD: Final = "?"  # starts text that shows the kernel's bytes; no nft word contains it
 FINGERPRINT: Final = "fingerprint"  # the set whose comment holds the digests
@@ -81,10 +81,16 @@ def objects_of(netns: str, family: str, blocks: Iterable[Block]) -> Iterator[Ker
     shared = (netns, family) != VPC_TABLE[1:]  # VPCs have no sets of their own in this table
     rules: dict[str, tuple[str, ...]] = {}
     sets: dict[str, list[ChainSet]] = {}
+    guards: dict[str, tuple[str, ...]] = {}
+    flowtables: list[Block] = []
     for block in blocks:
         if family == chains.FAMILY:
             if is_of_port(block):
                 yield chains.read_chain(block.name, block.lines)
+        elif block.kind == "flowtable":
+            flowtables += [] if shared else [block]
+        elif block.kind == "chain" and not shared and (device := chains.guarded(block.name)):
+            guards[device] = chains.read_guard(device, block.lines)
         elif block.kind == "chain" and _is_of_vpc(block):
             rules[block.name] = tuple(block.lines)
         elif shared or not _is_of_vpc(block):
@@ -96,6 +102,8 @@ def objects_of(netns: str, family: str, blocks: Iterable[Block]) -> Iterator[Ker
         elif block.kind in ("set", "map"):
             yield NftMap(vni=vni_of_chain(block.name), name=block.name, spec=block.spec)
             yield from _elements_of(netns, family, block)
+    for block in flowtables:
+        yield from _flowtable(block, guards)
     for name in rules.keys() | sets.keys():
         held_by_name = tuple(sorted(sets.get(name, ()), key=lambda held: held.name))
         vni, found_rules = vni_of_chain(name), rules.get(name, ())
@@ -123,7 +131,9 @@ def digest(netns: str, family: str, blocks: Iterable[Block]) -> str:
     kept = [
         (block.kind, block.name, block.comment, block.lines, sorted(_lasting(block)))
         for block in blocks
-        if block.name != FINGERPRINT and (is_shared(block) or (shared and block.kind != "chain"))
+        if block.name != FINGERPRINT
+        and (shared or block.kind != "flowtable")
+        and (is_shared(block) or (shared and block.kind != "chain"))
     ]
     return hashlib.sha256(msgspec.json.encode(kept)).hexdigest()[:32]
 
@@ -160,6 +170,13 @@ def _elements_of(netns: str, family: str, block: Block) -> Iterator[NftElement]:
         vni = vni_of_element(block.name, items)
         if vni != HOST_SLICE or block.name in HOST_SETS:
             yield NftElement(netns=netns, family=family, set=block.name, items=items, vni=vni, value=_hexadecimal(value))
+
+
+def _flowtable(block: Block, guards: Mapping[str, tuple[str, ...]]) -> Iterator[Flowtable | FlowtableDevice]:
+    yield Flowtable(vni=vni_of_chain(block.name), name=block.name, spec=block.spec)
+    for ifname in block.elements:
+        guard = guards.get(ifname, ())
+        yield FlowtableDevice(vni=vni_of_ifname(ifname), ifname=ifname, flowtable=block.name, guard=guard)
 
 
 def _lasting(block: Block) -> Iterable[str]:

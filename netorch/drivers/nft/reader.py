@@ -14,6 +14,7 @@ from netorch.drivers.nft.listing import Block, is_shared
 from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.drivers.nft.wire import decode, set_words
 from netorch.drivers.nft.wire.elements import of_set
+from netorch.drivers.nft.wire.flowtables import flowtable
 from netorch.drivers.nft.wire.messages import (
     FAMILIES,
     GET_CHAIN,
@@ -72,8 +73,8 @@ class Reader:
         if not tables:
             return
         yield from tables
-        for kind, request in (("object", GET_OBJECT), ("flowtable", GET_FLOWTABLE)):
-            yield from (decode.thing(kind, found) for found in self._found(request, family, _NAMED))
+        yield from (decode.thing("object", found) for found in self._found(GET_OBJECT, family, _NAMED))
+        yield from map(flowtable, self._found(GET_FLOWTABLE, family, _NAMED))
         for found in list(self._found(GET_SET, family, _NAMED)):
             block, lasting, reading = set_words.found_set(found)
             if lasting:

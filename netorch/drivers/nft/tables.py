@@ -43,7 +43,7 @@ from netorch.drivers.nft.listing import (
 )
 from netorch.drivers.nft.monitor import NftMonitor
 from netorch.drivers.nft.reader import Reader
-from netorch.drivers.nft.transactions import only_elements, transactions
+from netorch.drivers.nft.transactions import adds_flows, only_elements, transactions
 from netorch.drivers.nft.wire import elements
 from netorch.drivers.nft.wire.commit import CommitSocket
 from netorch.drivers.nft.wire.encode import messages
@@ -51,7 +51,7 @@ from netorch.drivers.nft.wire.messages import NotPackable, transaction
 from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY, KernelObject, Key
 from netorch.state.names import vni_of_netns
-from netorch.state.nft import NFT_KINDS, NftChain, NftMap, NftTable
+from netorch.state.nft import NFT_KINDS, Flowtable, FlowtableDevice, NftChain, NftMap, NftTable, PortChain
 from netorch.state.op import Create, Delete, Failure, Op, describe
 from netorch.state.owner import NFT_TABLE
 
@@ -119,18 +119,35 @@ class Nft:
             strange = [op for op in batch if not (is_deletable if isinstance(op, Delete) else is_words)(op.obj)]
             failures += [_failure(op, errno.EINVAL, "not made of words of nft") for op in strange]
             sane = [op for op in batch if op not in strange] if strange else batch
-            for together, waits in transactions(sane):
-                if waits:
-                    _let_packets_leave()
-                failures += self._apply_contents(together)
+            self._apply_in_stages(sane, failures)
         return failures
+
+    def _apply_in_stages(self, ops: Sequence[Op], failures: list[Failure]) -> None:
+        """Apply operations on contents, and add the refused ones and those that must not follow them to `failures`."""
+        no_wait = 0  # errno: why packets that old rules judged may still be in flight
+        for together, waits in transactions(ops):
+            if waits:
+                no_wait = _let_packets_leave()
+            held = _held_back(together, failures, no_wait) if failures or no_wait else []
+            keys = {failure.op.obj.key for failure in held}
+            rest = [op for op in together if op.obj.key not in keys] if held else together
+            failures += held + (self._apply_contents(rest) if rest else [])
 
     def counters(self) -> dict[str, int]:
         """Return the packet count of each named counter. Raises KernelError."""
         return {name: count.packets for name, count in self.counts().items()}
 
     def counts(self) -> dict[str, Count]:
-        """Return the packet and byte counts of each named counter. Raises KernelError."""
+        """Return the packet and byte counts by counters' names: several tables may count one reason. Raises KernelError."""
+        found: dict[str, Count] = {}
+        for own in self._counts().values():
+            for name, count in own.items():
+                before = found.get(name, Count(packets=0))
+                found[name] = Count(packets=before.packets + count.packets, bytes=before.bytes + count.bytes)
+        return found
+
+    def _counts(self) -> dict[str, dict[str, Count]]:
+        """Return the packet and byte counts by family and name. Raises KernelError."""
         try:
             return self._counters.read()
         except OSError as error:
@@ -177,7 +194,7 @@ class Nft:
         event makes the agent dump again.
         """
         name = f"{table.family} {NFT_TABLE}"
-        body = _counting_on(table.body, self.counts())
+        body = _counting_on(table.body, self._counts()[table.family])
         skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{body}\n}}\n"
         blocks = self._list(table.family)
         contents = [obj for obj in objects_of(self.netns, table.family, blocks) if is_words(obj)]
@@ -294,14 +311,44 @@ def _counting_on(body: str, counts: Mapping[str, Count]) -> str:
     return _COUNTER.sub(kept, body)
 
 
-def _let_packets_leave() -> None:
+def _held_back(ops: Sequence[Op], failures: Sequence[Failure], no_wait: int) -> list[Failure]:
+    """Return the operations that must not follow `failures` as failures themselves, so that the agent tries them again.
+
+    A chain adds no flows if a change of its VPC was refused, or if packets that old rules judged may be in flight: the flows
+    would outlive their reasons. It stays paused, and its packets meet rules. A port whose chain was refused gets no guard, which
+    would drop what the old chain passes; nor does it join a flowtable. No device joins one that could not be emptied.
+    """
+    of_vpcs = {failure.op.obj.vni for failure in failures}
+    ports = {failure.op.obj.ifname for failure in failures if isinstance(failure.op.obj, PortChain)}
+    refused = [failure.op for failure in failures]
+    full = {op.obj.key for op in refused if isinstance(op, Delete) and isinstance(op.obj, Flowtable)}
+    held = []
+    for op in ops:
+        if adds_flows(op) and no_wait:
+            held.append(_failure(op, no_wait, "packets may be in flight, and the agent cannot wait for them"))
+        elif adds_flows(op) and op.obj.vni in of_vpcs:
+            held.append(_failure(op, errno.ECANCELED, "another change of its VPC was refused"))
+        elif isinstance(op, Create) and isinstance(op.obj, FlowtableDevice) and op.obj.ifname in ports:
+            held.append(_failure(op, errno.ECANCELED, "the chain of its port was refused"))
+        elif isinstance(op, Create) and isinstance(op.obj, FlowtableDevice) and op.obj.needs in full:
+            held.append(_failure(op, errno.ECANCELED, "its flowtable could not be emptied"))
+    return held
+
+
+def _let_packets_leave() -> int:
     """Wait until all packets in flight have left the chains: the kernel does so before it frees a packet socket.
 
     Source: net/packet/af_packet.c, packet_release: synchronize_net. Cost: milliseconds; nothing with one CPU.
-    Without CAP_NET_RAW the agent does not wait: a packet in flight may be lost, but none gets further than permitted.
+
+    Returns:
+      0, or an errno without having waited: CAP_NET_RAW or a free descriptor is missing. Rules may change all the same: a packet
+      in flight may be lost, but none gets further than permitted. A flow that it adds would last, so no chain may add any.
     """
-    with suppress(OSError):
+    try:
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
 
 
 def _first_line(error: str) -> str:

@@ -29,7 +29,7 @@ from netorch.model.security import SCTP, TCP, UDP
 _DISCARD = 9  # Source: IANA port numbers
 _LOOK_S = 0.02
 _HEARD_S = 0.2  # time for an answer once the packet has arrived
-_ANSWERS = {0: "answered", errno.ECONNREFUSED: "refused by the receiver itself: nobody listens"}
+_ANSWERS = {0: "answered", errno.ECONNREFUSED: "refused by the receiver itself: nothing listens there"}
 
 
 class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -199,7 +199,7 @@ def link(dev: Device, place: Place) -> Link | None:
 
 
 def _finished(dev: Device, vni: int, place: Place) -> Link | None:
-    """Return the device as a finished object; None if it is no device that netorch makes."""
+    """Return the device as a finished object; None if it is not a device that netorch makes."""
     if is_uplink(dev, place):
         return Uplink(netns=place.netns, ifname=dev.ifname)
     vrf = place.names.get(dev.master, "")

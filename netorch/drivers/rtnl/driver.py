@@ -115,7 +115,7 @@ class Rtnl:
         try:
             body = self._channel.get(RTM.GETLINK, encode.get_link(ifname))
         except OSError as error:
-            raise KernelError(f"look at {ifname}", error.errno or 0, str(error)) from error
+            raise KernelError(f"read {ifname}", error.errno or 0, str(error)) from error
         return body is not None and devices.device(body).carries
 
     def learned(self, table: int) -> tuple[LearnedRoute, ...]:

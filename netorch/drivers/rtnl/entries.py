@@ -51,7 +51,7 @@ class Entries:
         for op, refusal in in_the_way:
             found = ours.get(op.obj.key)
             if found is None:
-                failures.append(failure(op, NetlinkError(refusal.errno, "a route of somebody else's is there; remove it")))
+                failures.append(failure(op, NetlinkError(refusal.errno, "a route of a foreign one exists; remove it")))
             elif not op.obj.matches(found):
                 failures += self.send([Replace(found, op.obj)])
         return failures

@@ -147,5 +147,5 @@ class Links:
 
 def _ifname(obj: KernelObject) -> str:
     if not isinstance(obj, Link):
-        raise TypeError(f"{type(obj).__name__} is no device")
+        raise TypeError(f"{type(obj).__name__} is not a device")
     return obj.ifname

@@ -57,7 +57,7 @@ class UnderlayDevice(Watcher):
         try:
             found = _look(self._channel, vtep)
         except OSError as error:
-            raise KernelError(f"look for {vtep}", error.errno or 0, str(error)) from error
+            raise KernelError(f"find {vtep}", error.errno or 0, str(error)) from error
         self._vtep = vtep
         self._known, underlay = found if found is not None else ({}, None)
         return underlay

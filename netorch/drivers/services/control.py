@@ -43,7 +43,7 @@ class Control(Connection):
         """Read the greeting, which comes first. Raises ServicesError, also if the daemon has another version."""
         greeting = self._receive()
         if not isinstance(greeting, Greeting) or greeting.version != __version__:
-            raise ServicesError(f"{self.daemon} is of another version than {__version__}")
+            raise ServicesError(f"{self.daemon} has another version than {__version__}")
 
     def dump(self) -> Iterator[ServiceObject]:
         """Yield the daemon's objects."""
@@ -102,6 +102,6 @@ def _object(packet: Held) -> ServiceObject:
 
 def _check(packet: Packet) -> None:
     if not isinstance(packet, Answer):
-        raise ServicesError(f"a {type(packet).__name__} is no answer")
+        raise ServicesError(f"a {type(packet).__name__} is not an answer")
     if packet.error:
         raise ServicesError(packet.error, packet.errno)

@@ -84,7 +84,7 @@ class Tc:
         try:
             return {found.key: decode.count(body) for found, body in self._filters(device, names)}
         except OSError as error:
-            raise KernelError(f"count what the filters of {ifname} take", error.errno or 0, str(error)) from error
+            raise KernelError(f"read the counters of the filters of {ifname}", error.errno or 0, str(error)) from error
 
     def events(self) -> list[KernelEvent]:
         """Return changes made by others since the last call; never blocks."""

@@ -4,7 +4,7 @@ Nodes are of the kinds linux and bridge. A node inherits from its group, its kin
 and sysctls are merged, exec lines are appended, defaults first. Environment variables are expanded as in containerlab. Fields
 that containerlab knows and that do not apply to a network namespace are accepted and listed in `Topology.ignored`.
 
-Labels: `netorch.role` is hypervisor, edge or router; `netorch.underlay` is the VTEP address of a hypervisor or an edge;
+Labels: `netorch.role` is hypervisor, edge, router or console; `netorch.underlay` is the VTEP address of a hypervisor or an edge;
 `netorch.pair`, `netorch.uplink`, `netorch.asn` and `netorch.gateway-asn` are for an edge, as in `netorch host create`.
 """
 
@@ -23,7 +23,7 @@ from netorch.lab.containerlab.fields import FileText, NodeText, TopologyText, pr
 from netorch.lab.containerlab.labels import ROLE, UNDERLAY, read_labels
 from netorch.lab.containerlab.links import OUTSIDE, LinkReader, interface_problem
 from netorch.lab.text import parse, repaired
-from netorch.lab.topology import MANAGEMENT, Link, Node, Topology
+from netorch.lab.topology import MANAGEMENT, Link, Node, NodeRole, Topology
 from netorch.model.check.notes import Where, path_of
 
 SUFFIXES = (".clab.yml", ".clab.yaml")
@@ -114,6 +114,11 @@ class _Reader:
                 where = ("topology", "nodes", node.name, "labels", UNDERLAY)
                 self.add(where, f"{node.underlay} is the underlay address of {seen[node.underlay]} too", "give each host its own")
             seen[node.underlay] = node.name
+        consoles = [node.name for node in nodes if node.role is NodeRole.CONSOLE]
+        for name in consoles[1:]:
+            self.add(
+                ("topology", "nodes", name, "labels", ROLE), f"{consoles[0]} is the console already", "remove the role of one"
+            )
         return nodes
 
     def _layers(self, name: str) -> list[tuple[NodeText, Where]]:

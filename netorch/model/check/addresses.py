@@ -47,7 +47,7 @@ class AddressChecker:
             what = f"{name} has {len(vpc.subnets)} subnets, and none is chosen"
         else:
             what = f"{name} has no subnet for an instance"
-        fix = f"choose one of {', '.join(subnets.by_name)}" if subnets.by_name else "add one to the VPC's subnets"
+        fix = f"choose one of {', '.join(subnets.by_name)}" if subnets.by_name else "declare a subnet in the VPC"
         self._notes.add(Violation(what, fix), where, ("subnet",))
         return None
 

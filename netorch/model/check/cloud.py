@@ -142,6 +142,8 @@ class _Checker(Notes):
                     where,
                     ("underlay",),
                 )
+            if violation := rules.capacity(host.capacity, hypervisor=host.role is Role.HYPERVISOR):
+                self.add(violation, where, ("capacity",))
             if host.tags:
                 self.tags(host.tags, where)
         return roles if hosts and all_named else None

@@ -44,7 +44,7 @@ def check_connections(notes: Notes, cloud: Cloud, roles: Mapping[str, Role] | No
 
 def _host_violation(name: str, roles: Mapping[str, Role]) -> Violation | None:
     if name not in roles:
-        return Violation(f"there is no host {shown(name)}", "add it to hosts, or name one that there is")
+        return Violation(f"there is no host {shown(name)}", "add it to hosts, or name an existing host")
     if roles[name] is not Role.EDGE:
         return Violation(f"host {name} is a {roles[name].value}", "name an edge; connections are ports of edges")
     return None
@@ -80,8 +80,8 @@ def check_virtual_interfaces(notes: Notes, vpc: VpcDecl, where: Where, ranges: S
             fix = "add `vpn_gateway: {}` to the VPC, or leave the virtual interface out"
             notes.add(Violation("the VPC has no virtual private gateway", fix), here)
         elif decl.asn and decl.asn == vpc.vpn_gateway.asn:
-            what = f"{decl.asn} is the AS number of the VPC's gateway, too"
-            notes.add(Violation(what, "give the customer's router another one, or the gateway"), here, ("asn",))
+            what = f"{decl.asn} is also the AS number of the VPC's gateway"
+            notes.add(Violation(what, "choose another AS number for the customer's router or for the gateway"), here, ("asn",))
         if decl.tags:
             notes.tags(decl.tags, here)
 
@@ -106,7 +106,7 @@ def _violations(decl: VirtualInterfaceDecl, ranges: Sequence[Prefix]) -> Iterato
 
 def _link(decl: VirtualInterfaceDecl, taken: Sequence[Prefix]) -> Prefix | Violation:
     if not decl.address:
-        return Violation("there is the address of the customer's router only", "write the edge's address, too")
+        return Violation("only the address of the customer's router is given", "give the edge's address as well")
     return vif_rules.link_of(decl.address, decl.peer or vif_rules.other_end(decl.address), taken)
 
 
@@ -125,8 +125,8 @@ def check_vlans(notes: Notes, cloud: Cloud) -> None:
             other = taken.setdefault((decl.connection, decl.outer_vlan, decl.vlan), where)
             vlan = f"VLAN {vif_rules.vlan_text(decl.vlan, decl.outer_vlan)} of connection {decl.connection}"
             if other != where:
-                notes.add(Violation(f"{vlan} is that of {path_of(other)}", "choose another VLAN"), where, ("vlan",))
+                notes.add(Violation(f"{vlan} is already used by {path_of(other)}", "choose another VLAN"), where, ("vlan",))
             elif known is not None and not vif_rules.may_use(known, vpc.owner, decl.vlan, decl.outer_vlan):
                 outer = f", outer_vlan: {decl.outer_vlan}" if decl.outer_vlan else ""
                 fix = f"add {{owner: {vpc.owner}, vlan: {decl.vlan}{outer}}} to its `hosted`, or choose another VLAN"
-                notes.add(Violation(f"{vlan} is not {vpc.owner}'s", fix), where, ("vlan",))
+                notes.add(Violation(f"{vlan} does not belong to {vpc.owner}", fix), where, ("vlan",))

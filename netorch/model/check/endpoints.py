@@ -71,7 +71,7 @@ def _check_servers(notes: Notes, decl: GatewayServiceDecl, where: Where) -> None
         if violation := endpoint_rules.known_name(host):
             notes.add(violation, where, ("hosts", k))
         elif host in decl.hosts[:k]:
-            notes.add(Violation(f"{shown(host)} stands here twice", "remove one"), where, ("hosts", k))
+            notes.add(Violation(f"{shown(host)} is listed twice", "remove one"), where, ("hosts", k))
 
 
 def check_buckets(notes: Notes, cloud: Cloud) -> None:
@@ -121,7 +121,7 @@ def check_endpoints(notes: Notes, vpc: VpcDecl, where: Where, tables: Collection
                 fix = f"choose one of {', '.join(sorted(known))}"
                 notes.add(Violation(f"there is no route table {shown(table)}", fix), here, ("route_tables", k))
             elif (by := taken.setdefault((table, service), decl.name)) != decl.name or table in decl.route_tables[:k]:
-                what = f"{shown(table)} leads to {service} by endpoint {by} already"
+                what = f"{shown(table)} already routes to {service} through endpoint {by}"
                 notes.add(Violation(what, "name the table once"), here, ("route_tables", k))
         _check_policy(notes, decl.policy, here)
         if decl.tags:
@@ -166,7 +166,7 @@ def check_endpoint_services(notes: Notes, vpc: VpcDecl, where: Where, around: Ar
             if owner != EVERYBODY and (violation := notes.names[owner]):
                 notes.add(Violation(violation.what, f"write an owner, or '{EVERYBODY}' for everybody"), here, ("principals", k))
             elif owner in decl.principals[:k]:
-                notes.add(Violation(f"{shown(owner)} stands here twice", "remove one"), here, ("principals", k))
+                notes.add(Violation(f"{shown(owner)} is listed twice", "remove one"), here, ("principals", k))
         _check_accepted(notes, decl, here)
         if decl.private_dns_name and (violation := rules.dns_name(decl.private_dns_name)):
             notes.add(violation, here, ("private_dns_name",))
@@ -193,7 +193,7 @@ def _check_known(notes: Notes, noun: str, field: str, found: list[str], known: N
     """Report unknown and duplicate names."""
     for k, name in enumerate(found):
         if name in found[:k]:
-            notes.add(Violation(f"{shown(name)} stands here twice", "remove one"), where, (field, k))
+            notes.add(Violation(f"{shown(name)} is listed twice", "remove one"), where, (field, k))
         elif known is not None and name not in known:
             notes.add(no_such(noun, name, known, field), where, (field, k))
 
@@ -211,7 +211,7 @@ def _check_ports(notes: Notes, texts: Iterable[str], where: Where) -> None:
 def _check_targets(notes: Notes, targets: list[str], instances: Collection[str] | None, where: Where) -> None:
     for k, name in enumerate(targets):
         if name in targets[:k]:
-            notes.add(Violation(f"{shown(name)} stands here twice", "remove one"), where, ("targets", k))
+            notes.add(Violation(f"{shown(name)} is listed twice", "remove one"), where, ("targets", k))
         elif not is_id(name, "eni") and instances is not None and name not in instances:
             fix = "write the name of one of the VPC's instances, or the id of an interface"
             notes.add(Violation(f"there is no instance {shown(name)}", fix), where, ("targets", k))
@@ -222,7 +222,7 @@ def _check_accepted(notes: Notes, decl: EndpointServiceDecl, where: Where) -> No
     if isinstance(decl.accept, msgspec.UnsetType):
         return
     if not decl.acceptance_required:
-        what = "nobody has to accept a connection, because acceptance_required is false"
+        what = "acceptance_required is false, so every connection is accepted"
         notes.add(Violation(what, "remove one of the two"), where, ("accept",))
     for k, text in enumerate(decl.accept):
         parts = text.split("/")
@@ -230,4 +230,4 @@ def _check_accepted(notes: Notes, decl: EndpointServiceDecl, where: Where) -> No
             fix = "write OWNER/VPC/ENDPOINT, or the id of a connection: vpce-con-..."
             notes.add(Violation(f"{shown(text)} is not an endpoint", fix), where, ("accept", k))
         elif text in decl.accept[:k]:
-            notes.add(Violation(f"{shown(text)} stands here twice", "remove one"), where, ("accept", k))
+            notes.add(Violation(f"{shown(text)} is listed twice", "remove one"), where, ("accept", k))

@@ -79,7 +79,7 @@ class InstanceChecker:
                 self._notes.add(violation, where, ("metadata_options", "http_put_response_hop_limit"))
         field = "user_data" if instance.user_data else "user_data_base64"
         if instance.user_data and instance.user_data_base64:
-            violation = Violation("user_data is set, too", "write one of the two: user_data for text")
+            violation = Violation("user_data is also set", "keep one of the two: user_data for text")
             self._notes.add(violation, where, ("user_data_base64",))
         elif (stored := user_data(instance.user_data, instance.user_data_base64)) and (violation := metadata.user_data(stored)):
             self._notes.add(violation, where, (field,))
@@ -87,7 +87,7 @@ class InstanceChecker:
     def _security_groups(self, names: list[str], where: Where) -> None:
         for k, name in enumerate(names):
             if name in names[:k]:
-                self._notes.add(Violation(f"{shown(name)} stands here twice", "remove one"), where, ("security_groups", k))
+                self._notes.add(Violation(f"{shown(name)} is listed twice", "remove one"), where, ("security_groups", k))
             elif self._groups is not None and name not in self._groups:
                 violation = no_such("security group", name, self._groups, "security_groups")
                 self._notes.add(violation, where, ("security_groups", k))
@@ -95,8 +95,9 @@ class InstanceChecker:
     def _host(self, name: str, where: Where, roles: Mapping[str, Role]) -> None:
         role = roles.get(name)
         if role is None:
-            made = "make it: netorch host create NAME --underlay IP"
-            known = f"choose one of {', '.join(roles)}" if 0 < len(roles) <= MAX_NAMED else made
+            made = "create it: netorch host create NAME --underlay IP"
+            fit = [other for other, its in roles.items() if its is Role.HYPERVISOR]
+            known = f"choose one of {', '.join(fit)}" if 0 < len(fit) <= MAX_NAMED else made
             violation = Violation(f"there is no host {shown(name)}", f"{known}, or leave it out")
             self._notes.add(violation, where, ("host",))
         elif role is not Role.HYPERVISOR:

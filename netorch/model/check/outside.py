@@ -206,7 +206,7 @@ def _check_address(
     for pool in pools:
         ranges = [prefix for prefix in map(rules.public_cidr, pool.cidrs) if isinstance(prefix, Prefix)]
         if pool.name == decl.pool and ranges and not any(prefix.holds(*parse_ip(decl.address)) for prefix in ranges):
-            notes.add(Violation(f"{decl.address} is not of pool {pool.name}", "leave one of the two out"), where, ("address",))
+            notes.add(Violation(f"{decl.address} is not in pool {pool.name}", "leave one of the two out"), where, ("address",))
 
 
 class _Use(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,7 +260,7 @@ def _violation_of(use: _Use, names: Collection[tuple[str, str]], taken: dict[tup
         return Violation(f"{shown(name)} is also an elastic IP of {path_of(other.where)}", "give each of the two its own")
     if use.is_ephemeral:
         return Violation(
-            "the instance is to have an ephemeral public address, too", "leave out one of elastic_ip and public_address"
+            "the instance also asks for an ephemeral public address", "leave out one of elastic_ip and public_address"
         )
     if not use.has_gateway:
         return Violation("the VPC has no internet gateway", "add `internet_gateway: {}` to the VPC, or leave elastic_ip out")

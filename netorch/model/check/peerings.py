@@ -76,7 +76,7 @@ def _violation_of_peer(
         return Violation(f"{shown('/'.join(peer))} is not a VPC", "write its name, owner/name, or its id")
     own = (vpc.owner, vpc.name)
     if peer == own:
-        return Violation("the VPC would be its own peer", "name another VPC")
+        return Violation("a VPC cannot peer with itself", "name another VPC")
     if both := overlap(ranges.get(own, ()), ranges.get(peer, ())):
         return Violation(f"{both[1]} of {'/'.join(peer)} overlaps {both[0]} of this VPC", "give one of them another range")
     return None

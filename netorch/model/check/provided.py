@@ -30,6 +30,6 @@ def check_provided_subnet(notes: Notes, vpc: VpcDecl, number: int, where: Where,
 def no_own_range(vpc: VpcDecl, text: str) -> Violation:
     """Return the error of a subnet's /64 in a VPC that declares no IPv6 CIDR of its own."""
     if PROVIDED in vpc.ipv6_cidrs:
-        what = f"{text} is outside the VPC's IPv6 CIDRs, and it is not known which one will be provided"
+        what = f"{text} is outside the VPC's IPv6 CIDRs, and the provided one is not known yet"
         return Violation(what, f"write {PROVIDED}-N for a /64 of the provided range, N from 0 to {SUBNETS - 1}")
     return Violation(f"{text} is in a VPC without IPv6", "give the VPC ipv6_cidrs, or leave ipv6_cidr out")

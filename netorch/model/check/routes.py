@@ -37,7 +37,7 @@ def check_table_names(notes: Notes, vpc: VpcDecl, where: Where) -> Names | None:
     all_named = True
     mains = [j for j, table in enumerate(vpc.route_tables) if table.main]
     for j in mains[1:]:
-        second = Violation(f"route_tables[{mains[0]}] is the main one already", "leave `main` out of one of them")
+        second = Violation(f"route_tables[{mains[0]}] is already the main route table", "leave `main` out of one of them")
         notes.add(second, where, ("route_tables", j, "main"))
     for j, table in enumerate(vpc.route_tables):
         here: Where = (*where, "route_tables", j)
@@ -84,7 +84,7 @@ def _violation_of_name(kind: TargetKind, name: str, around: Surroundings) -> Vio
     if kind is TargetKind.PEERING and name not in around.peerings:
         return Violation(f"there is no peering connection {shown(name)}", "add it to the VPC's peerings, or write an id")
     if kind in GATEWAY_FIELDS and kind not in around.gateways:
-        fix = f"add `{GATEWAY_FIELDS[kind]}: {{}}` to the VPC, or lead the route elsewhere"
+        fix = f"add `{GATEWAY_FIELDS[kind]}: {{}}` to the VPC, or choose another target"
         return Violation(f"the VPC has no {NOUNS[kind]}", fix)
     if kind is TargetKind.NAT_GATEWAY and around.nats is not None and name not in around.nats:
         return Violation(f"there is no NAT gateway {shown(name)}", "add it to the VPC's nat_gateways, or write an id")

@@ -113,7 +113,7 @@ class _Checker:
             first = first or prefix
             if prefix.version != first.version:
                 violation = Violation(
-                    f"{text} is IPv{prefix.version}, {first} is IPv{first.version}", "make a prefix list for each"
+                    f"{text} is IPv{prefix.version}, {first} is IPv{first.version}", "use one prefix list for each"
                 )
                 self._notes.add(violation, where, ("cidrs", k))
             elif (other := seen.setdefault(prefix, k)) != k:
@@ -137,7 +137,7 @@ class _Checker:
             traffic = self._traffic(decl.protocol, decl.ports, here)
             peer = self._peer(decl, traffic[0] if traffic else None, here)
             if traffic and peer and (other := seen.setdefault((*traffic, peer), here)) is not here:
-                self._notes.add(Violation(f"the rule says the same as {path_of(other)}", "remove one"), here)
+                self._notes.add(Violation(f"the rule is the same as {path_of(other)}", "remove one"), here)
 
     def _traffic(self, protocol: str | int, ports: str | int, where: Where) -> tuple[int, int, int] | None:
         number = permission.protocol(protocol)

@@ -23,7 +23,7 @@ def check_dhcp_options(notes: Notes, cloud: Cloud) -> None:
             what = f"{shown(decl.name)} is also the name of dhcp_options[{other}] of owner {shown(decl.owner)}"
             notes.add(Violation(what, "rename one"), where, ("name",))
         if decl.name == DEFAULT_SET:
-            what = f"{DEFAULT_SET!r} is what a VPC has that names no set"
+            what = f"{DEFAULT_SET!r} stands for the options of a VPC without a set"
             notes.add(Violation(what, "choose another name"), where, ("name",))
         for field, violation in dhcp_options.violations(told_by(decl)):
             notes.add(violation, where, (field,))

@@ -34,10 +34,10 @@ def _check_devices(notes: Notes, cloud: Cloud) -> set[tuple[str, str]]:
             what = f"{shown(decl.name)} is also the name of customer_gateways[{other}] of owner {shown(decl.owner)}"
             notes.add(Violation(what, "rename one"), where, ("name",))
         elif (other := described.setdefault((decl.owner, decl.asn, decl.address, decl.identity), i)) != i:
-            what = f"it is the same device as customer_gateways[{other}]"
-            notes.add(Violation(what, "name that one, or give this one an identity of its own"), where)
+            what = f"the device is the same as customer_gateways[{other}]"
+            notes.add(Violation(what, "use that customer gateway, or give this one an identity of its own"), where)
         if not decl.address and not decl.identity:
-            notes.add(Violation("the device has no address and no identity", "give it one of the two"), where)
+            notes.add(Violation("the device has neither an address nor an identity", "give it one of the two"), where)
         for name, found in (
             ("asn", vpn_rules.customer_asn(decl.asn)),
             ("address", vpn_rules.customer_address(decl.address) if decl.address else None),
@@ -76,7 +76,7 @@ def _check_vpc(notes: Notes, vpc: VpcDecl, where: Where, devices: Collection[tup
             notes.add(violation, here, field)
         for k, tunnel in enumerate(decl.tunnels):
             if tunnel.inside_cidr and (place := inside.setdefault(tunnel.inside_cidr, (j, k))) != (j, k):
-                what = f"{tunnel.inside_cidr} is also that of vpn_connections[{place[0]}].tunnels[{place[1]}]"
+                what = f"{tunnel.inside_cidr} is also the inside_cidr of vpn_connections[{place[0]}].tunnels[{place[1]}]"
                 notes.add(Violation(what, "choose another one, or leave it out"), here, ("tunnels", k, "inside_cidr"))
         if decl.tags:
             notes.tags(decl.tags, here)
@@ -97,7 +97,7 @@ def _violations_of(decl: VpnConnectionDecl) -> Iterator[tuple[Where, Violation]]
             yield (name,), found
     for k, text in enumerate(routes):
         if text in routes[:k]:
-            yield ("static_routes", k), Violation(f"{text} stands there twice", "write it once")
+            yield ("static_routes", k), Violation(f"{text} is listed twice", "write it once")
     if len(decl.tunnels) > TUNNELS:
         yield ("tunnels",), Violation(f"there are {len(decl.tunnels)} tunnels", f"a connection has {TUNNELS}")
     for k, tunnel in enumerate(decl.tunnels):

@@ -34,13 +34,13 @@ def check_zones(notes: Notes, cloud: Cloud) -> None:
         if violation := domain_violation(domain):
             notes.add(violation, where, ("domain" if decl.domain else "name",))
         if not decl.vpcs:
-            notes.add(Violation("it has no VPC", "name one at least"), where, ("vpcs",))
+            notes.add(Violation("the zone has no VPC", "name at least one"), where, ("vpcs",))
         for k, vpc in enumerate(decl.vpcs):
             if violation := notes.names[vpc]:
                 notes.add(violation, where, ("vpcs", k))
             elif (other := domains.setdefault((decl.owner, vpc, domain), i)) != i:
-                what = f"private_zones[{other}] is a zone of {shown(domain)} in {shown(vpc)}, too"
-                notes.add(Violation(what, "write the records into one"), where, ("vpcs", k))
+                what = f"private_zones[{other}] is also a zone of {shown(domain)} in {shown(vpc)}"
+                notes.add(Violation(what, "put the records into one zone"), where, ("vpcs", k))
         _check_records(notes, decl, domain, where)
         if decl.tags:
             notes.tags(decl.tags, where)

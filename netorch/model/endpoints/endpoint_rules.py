@@ -37,15 +37,15 @@ def service_name(text: str) -> Violation | None:
     """Return the error in the name of a gateway service, or None."""
     if _NAME.match(text):
         return None
-    return Violation(f"{shown(text)} is not the name of a service", "use 1 to 32 small letters, digits and dashes, e.g. s3")
+    return Violation(f"{shown(text)} is not a service name", "use 1 to 32 lowercase letters, digits and dashes, e.g. s3")
 
 
 def bucket_name(text: str) -> Violation | None:
     """Return the error in the name of a bucket, or None."""
     if _BUCKET.match(text):
         return None
-    fix = "use 3 to 63 small letters, digits, dots and dashes, a letter or digit first and last"
-    return Violation(f"{shown(text)} is not the name of a bucket", fix)
+    fix = "use 3 to 63 lowercase letters, digits, dots and dashes, a letter or digit first and last"
+    return Violation(f"{shown(text)} is not a bucket name", fix)
 
 
 def own_names(name: str, hosts: Iterable[str]) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def service_prefix(text: str) -> Prefix | Violation:
         if block.overlaps(found):
             return Violation(f"{found} overlaps {block}: {why}", "choose another one, e.g. 198.19.0.0/24")
     if is_reserved(found):
-        return Violation(f"{found} is what EC2 keeps for its services", "choose another one, e.g. 198.19.0.0/24")
+        return Violation(f"{found} is reserved for EC2's services", "choose another one, e.g. 198.19.0.0/24")
     return found
 
 
@@ -75,14 +75,14 @@ def known_name(text: str) -> Violation | None:
     """Return the error in a DNS name of a service, or None."""
     if _HOST.match(text):
         return None
-    return Violation(f"{shown(text)} is not the name of a host", f"write it in small letters, e.g. s3.{SERVICES_DOMAIN}")
+    return Violation(f"{shown(text)} is not a host name", f"write it in lowercase, e.g. s3.{SERVICES_DOMAIN}")
 
 
 def upstream(text: str) -> Violation | None:
     """Return the error in a service's `upstream` (http:// with an IPv4 address and a port), or None."""
     found = _UPSTREAM.match(text)
     if found is None:
-        return Violation(f"{shown(text)} is not where a service is", "write http://ADDRESS:PORT, e.g. http://192.0.2.80:9000")
+        return Violation(f"{shown(text)} is not the URL of a service", "write http://ADDRESS:PORT, e.g. http://192.0.2.80:9000")
     return socket_address(found[1])
 
 

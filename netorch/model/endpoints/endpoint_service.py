@@ -104,7 +104,7 @@ def read_port(text: str) -> ServicePort | Violation:
     port, _, target = numbers.partition(":")
     found = [int(number) if number.isascii() and number.isdigit() else 0 for number in (port, target or port)]
     if word not in PROTOCOLS or not all(0 < number < 65536 for number in found):
-        fix = "write e.g. tcp/443, or tcp/443:8443 if targets have another one"
+        fix = "write e.g. tcp/443, or tcp/443:8443 if the targets use another port"
         return Violation(f"{shown(text)} is not a port", fix)
     return ServicePort(protocol=PROTOCOLS[word], port=found[0], target_port=found[1])
 

@@ -98,11 +98,11 @@ class _Reader:
         try:
             found = json.loads(text, object_pairs_hook=_object)
         except _Repeated as error:
-            self._add(f"the key {shown(str(error))} stands twice in one object", "keep one of them")
+            self._add(f"the key {shown(str(error))} occurs twice in one object", "keep one of them")
             return None
         except json.JSONDecodeError as error:
             what = f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}, in line {error.lineno}, column {error.colno}"
-            self._add(what, "correct this place, or what stands before it")
+            self._add(what, "correct the text there, or just before")
             return None
         except (RecursionError, ValueError):
             self._add("the nesting is too deep, or a number too long", "a policy needs 5 levels")
@@ -153,13 +153,13 @@ class _Reader:
         )
 
     def _principal(self, found: dict[str, object], where: Where) -> None:
-        fix = 'write "Principal": "*", and say in Condition from where'
+        fix = 'write "Principal": "*", and restrict the sources in Condition'
         if "NotPrincipal" in found:
-            self._add("NotPrincipal excepts identities, and netorch knows none", fix, *where, "NotPrincipal")
+            self._add("NotPrincipal excludes identities, and netorch has none", fix, *where, "NotPrincipal")
         elif (principal := found.get("Principal")) is None:
             self._add("the principal is missing", fix, *where, "Principal")
         elif principal not in ("*", {"AWS": "*"}, {"AWS": ["*"]}):
-            what = f"{shown(principal)} is an identity, or several, and netorch knows none"
+            what = f"{shown(principal)} names identities, and netorch has none"
             self._add(what, fix, *where, "Principal")
 
     def _globs(self, found: dict[str, object], name: str, where: Where) -> tuple[Glob, ...]:
@@ -202,7 +202,7 @@ class _Reader:
             mine = f"{ARN}{self._bucket}"
             if text == mine or text.startswith(f"{mine}/"):
                 return None
-            return Violation(f"{shown(text)} is not of the bucket {self._bucket}", f"write {mine} or {mine}/*")
+            return Violation(f"{shown(text)} is not in bucket {self._bucket}", f"write {mine} or {mine}/*")
         if text == "*" or (text.startswith(ARN) and len(text) > len(ARN)):
             return None
         return Violation(f"{shown(text)} is not a resource of S3", f"write {ARN}BUCKET, {ARN}BUCKET/* or *")
@@ -218,9 +218,11 @@ class _Reader:
             if operator is None or (operator.kind is Kind.NULL and name != operator.name):
                 near = get_close_matches(name.removesuffix(IF_EXISTS), OPERATORS, 1)
                 fix = (
-                    f"did you mean {near[0]}?" if near else f"there are {', '.join(OPERATORS)}, and all but Null with {IF_EXISTS}"
+                    f"did you mean {near[0]}?"
+                    if near
+                    else f"choose among {', '.join(OPERATORS)}; all but Null may end in {IF_EXISTS}"
                 )
-                self._add(f"{shown(name)} is not an operator that netorch knows", fix, *where, name)
+                self._add(f"{shown(name)} is not an operator that netorch supports", fix, *where, name)
             elif not isinstance(keys, dict) or not keys:
                 self._add(f"{shown(keys)} has no condition key", f'write e.g. {{"{name}": {{KEY: VALUE}}}}', *where, name)
             else:
@@ -235,8 +237,8 @@ class _Reader:
             near = get_close_matches(text.lower(), _KEYS, 1)
             names = ", ".join(one.value for one in ConditionKey)
             self._add(
-                f"{shown(text)} is not a condition key that netorch knows",
-                f"did you mean {_KEYS[near[0]].value}?" if near else f"there are {names}",
+                f"{shown(text)} is not a condition key that netorch supports",
+                f"did you mean {_KEYS[near[0]].value}?" if near else f"choose among {names}",
                 *where,
             )
         elif key not in _FIT.get(kind, (key,)):

@@ -118,7 +118,7 @@ def decide(needs: tuple[Need, ...], endpoint: Policy | None, buckets: Mapping[st
     request. A request without needs is refused, because it was not understood.
     """
     if not needs:
-        return Decision(False, "the request is of no known kind", "The request is of no known kind")
+        return Decision(False, "the request is not a known operation", "The request is not a known operation")
     reason = ""
     for need in needs:
         known = {**need.context, **context}
@@ -135,7 +135,7 @@ def _decide(need: Need, endpoint: Policy | None, bucket: Policy | None, context:
     for policy, name in named:
         if denying := policy.first(Effect.DENY, need, context):
             return _refused(need, f"{_of(denying, name)} denies {wanted}", f"with an explicit deny in a {_KINDS[name]}")
-    reason = f"no policy is against {wanted}"
+    reason = f"no policy denies {wanted}"
     for policy, name in named:
         allowing = policy.first(Effect.ALLOW, need, context)
         if allowing is None and (name == "endpoint" or policy.allows_anything):

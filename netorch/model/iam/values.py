@@ -19,7 +19,9 @@ def variables_problem(text: str) -> Violation | None:
     """Return the error in a text with a variable (Version 2012-10-17), or None."""
     if not _VARIABLE.search(text):
         return None
-    return Violation(f"{shown(text)} has a variable, and netorch replaces none", "write ${$} for a '$' itself, or leave it out")
+    return Violation(
+        f"{shown(text)} has a policy variable, and netorch supports none", "write ${$} for a '$' itself, or leave it out"
+    )
 
 
 def read_value(kind: Kind, found: object, *, variables: bool) -> Value | Violation:

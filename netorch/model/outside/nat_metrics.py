@@ -31,16 +31,16 @@ _BYTES: Final = {
 _DROPPED: Final = {  # PacketsDropCount: counter -> reason
     "fragments": "fragments of TCP or ICMP",
     "protocol": "neither TCP, UDP nor ICMP",
-    "no_connection": "of no connection that is known; those of TCP are answered with a reset",
+    "no_connection": "part of no known connection; TCP is answered with a reset",
     "allowance": "the VPC holds more connections than the edge has free",
-    "handing_over": "it would have begun a connection while these were handed over to another edge; TCP repeats it",
+    "handing_over": "it would have opened a connection during a hand-over to another edge; TCP sends it again",
     "no_port": "no port was free for that destination",
     "table_full": "the edge's connection table was full",
 }
 _BORDER: Final = {  # not the gateway's own drops
     "acl_ingress": "the network ACL of the gateway's subnet denies it inbound",
     "acl_egress": "the network ACL of the gateway's subnet denies it outbound",
-    "to_gateway": "from outside or for the gateway itself, and answers nothing",
+    "to_gateway": "from outside or for the gateway itself, and not a reply",
 }
 REASONS: Final = _DROPPED | _BORDER
 METRICS: Final = (ACTIVE, *_COUNTED, "PacketsDropCount", *_BYTES)

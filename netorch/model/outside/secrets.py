@@ -37,4 +37,4 @@ def seal(public: str, secret: Secret) -> str:
         key = PublicKey(b64decode(public, validate=True))
         return b64encode(SealedBox(key).encrypt(msgspec.json.encode(secret))).decode()
     except (ValueError, TypeError, CryptoError) as error:
-        raise ValueError(f"{public!r} is no public key of an edge, which is 32 bytes in base64") from error
+        raise ValueError(f"{public!r} is not an edge's public key: 32 bytes in base64") from error

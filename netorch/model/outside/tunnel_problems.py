@@ -54,43 +54,49 @@ class _Known(dict[str, str]):
 
 def _proposals(phase: str, facts: Facts) -> str:
     if "theirs" not in facts:
-        return f"the device took none of this edge's {phase} proposals ({facts['ours']}); let it propose one of these"
-    return f"the device proposes for {phase} {facts['theirs']}, and this edge takes {facts['ours']}; let them share one"
+        return f"the device accepted none of this edge's {phase} proposals ({facts['ours']}); configure one of these on it"
+    return (
+        f"the device proposes {facts['theirs']} for {phase}, and this edge accepts {facts['ours']}; "
+        "configure one that both accept"
+    )
 
 
 def _selectors(facts: Facts) -> str:
     if "theirs" not in facts:
         return (
             f"the device refused the traffic selectors {facts['ours']} (the VPC's side === its side); "
-            "let it have the same, the other way round"
+            "configure the same on the device, with the sides swapped"
         )
     return (
-        f"the device asks for the traffic selectors {facts['theirs']} (the VPC's side === its side), "
+        f"the device proposes the traffic selectors {facts['theirs']} (the VPC's side === its side), "
         f"and the connection has {facts['ours']}; use the same, or 0.0.0.0/0 for both"
     )
 
 
 def _certificate(what: str, facts: Facts) -> str:
-    return f"the device showed a certificate of {facts['theirs']} that is not {what}: {facts['reason']}; "
+    return f"the device sent a certificate of {facts['theirs']} that is not {what}: {facts['reason']}; "
 
 
 # "The device" is the customer's VPN device.
 _SENTENCES: Final[Mapping[str, Callable[[Facts], str]]] = {
-    WAITING: lambda _: "nothing has come from the device so far; let it begin the tunnel, or set the startup action to start",
+    WAITING: lambda _: (
+        "the device has sent nothing so far; initiate the tunnel on the device, or set the startup action to start"
+    ),
     NO_PROPOSAL: lambda facts: _proposals("phase 1", facts),
     CHILD_NO_PROPOSAL: lambda facts: _proposals("phase 2", facts),
     INVALID_KE: lambda facts: (
-        f"the device used the DH group {facts['theirs']}, was asked for {facts['ours']}, and did not come back; "
-        "let it use that group"
+        f"the device used DH group {facts['theirs']}, was asked for {facts['ours']}, and did not try again; "
+        "configure that group on it"
     ),
     TS_UNACCEPTABLE: _selectors,
-    WRONG_PSK: lambda _: "the device has another pre-shared key than this edge; set the same on both",
+    WRONG_PSK: lambda _: "the device and this edge have different pre-shared keys; set the same key on both",
     WRONG_IDENTITY: lambda facts: (
-        f"the device names itself {facts['theirs']}, and the connection expects {facts['ours']}; "
-        "let it name itself so, or give the customer gateway that identity"
+        f"the device identifies itself as {facts['theirs']}, and the connection expects {facts['ours']}; "
+        "change the device's identity, or give the customer gateway this one"
     ),
     WRONG_EDGE_IDENTITY: lambda facts: (
-        f"the device expects the edge to be {facts['theirs']}, and it is {facts['ours']}; let the device expect that"
+        f"the device expects the edge's identity to be {facts['theirs']}, and it is {facts['ours']}; "
+        "change the remote identity on the device"
     ),
     REFUSED: lambda _: (
         "the device refused this edge's authentication; "
@@ -101,25 +107,25 @@ _SENTENCES: Final[Mapping[str, Callable[[Facts], str]]] = {
     ),
     CERTIFICATE_EXPIRED: lambda facts: _certificate("valid now", facts) + "renew it, or set the device's clock",
     IKE_VERSION: lambda facts: (
-        f"the device speaks {facts['theirs']}, and the connection is {facts['ours']} only; let one of them do as the other"
+        f"the device speaks {facts['theirs']}, and the connection is {facts['ours']} only; configure the same version on both"
     ),
     SILENT: lambda facts: (
-        f"the device at {facts['remote']} answers nothing; look whether UDP ports 500 and 4500 are open both ways"
+        f"the device at {facts['remote']} does not answer; check that UDP ports 500 and 4500 are open in both directions"
     ),
     DPD_TIMEOUT: lambda facts: (
-        f"the device at {facts['remote']} stopped answering (dead peer detection); look whether it runs and is reached"
+        f"the device at {facts['remote']} stopped answering (dead peer detection); check that it runs and can be reached"
     ),
     CLOSED: lambda facts: f"the device at {facts['remote']} has ended the tunnel; its log says why",
     OTHER_ADDRESS: lambda facts: (
-        f"a device of this identity comes from {facts['theirs']}, and the customer gateway has {facts['ours']}; "
-        "make a customer gateway with the address that it comes from"
+        f"a device with this identity connects from {facts['theirs']}, and the customer gateway has {facts['ours']}; "
+        "create a customer gateway with the address that the device connects from"
     ),
-    NO_DAEMON: lambda facts: f"the edge's IKE daemon does not run: {facts['reason']}",
+    NO_DAEMON: lambda facts: f"the edge's IKE daemon is not running: {facts['reason']}",
     RESTARTED: lambda _: (
-        "the edge's IKE daemon was restarted; packets go on as agreed before until the device begins the tunnel again"
+        "the edge's IKE daemon was restarted; packets continue with the old keys until the device initiates the tunnel again"
     ),
     NO_INBOUND: lambda facts: (
-        f"packets leave, and none has come in for {facts['seconds']} s; look at routes and firewalls on the customer's side"
+        f"packets leave, but none has arrived for {facts['seconds']} s; check routes and firewalls on the customer's side"
     ),
 }
 WORDS: Final = tuple(_SENTENCES)

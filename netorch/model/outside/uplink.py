@@ -13,7 +13,7 @@ from netorch.model.addr import AddressError, Prefix, canonical_ip, format_ip, pa
 from netorch.model.eni import Role, Uplink
 from netorch.model.rules import Violation, shown
 
-_WRITE: Final = "write DEVICE,ADDRESS/LENGTH,GATEWAY, e.g. eth2,198.18.0.21/24,198.18.0.254; IPv6 ones may follow"
+_WRITE: Final = "write DEVICE,ADDRESS/LENGTH,GATEWAY, e.g. eth2,198.18.0.21/24,198.18.0.254; an IPv6 pair may follow"
 _EXAMPLE: Final = "write e.g. the address 198.18.0.21/24 and the gateway 198.18.0.254"
 _DEVICE: Final = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")  # IFNAMSIZ - 1, no slash, no colon: net/core/dev.c, dev_valid_name
 _LINK_LOCAL: Final = parse_prefix("fe80::/10")
@@ -105,21 +105,21 @@ def networks_of(underlay: str, uplink: Uplink | None) -> Iterator[Prefix]:
 def _violation_of_addresses(version: int, address: str, gateway: str) -> Violation | None:
     try:
         if _canonical(address) != address or canonical_ip(gateway) != gateway:
-            return Violation(f"{address} and {gateway} are not in their usual form", _EXAMPLE)
+            return Violation(f"{address} and {gateway} are not in canonical form", _EXAMPLE)
         network, own, router = parse_prefix(address, strict=False), parse_ip(address.partition("/")[0]), parse_ip(gateway)
     except AddressError as error:
         return Violation(str(error), _EXAMPLE)
     if own[0] != version or router[0] != version:
         return Violation(f"{address} and {gateway} are not both IPv{version}", _EXAMPLE)
     if network.length > _LENGTHS[version]:
-        return Violation(f"{address} is of no network that could hold a gateway", _EXAMPLE)
+        return Violation(f"{address} is in a network without room for a gateway", _EXAMPLE)
     if version == 4 and network.length < _LENGTHS[4] and own[1] in (network.network, network.last):
         kind = "network" if own[1] == network.network else "broadcast"
         return Violation(f"{format_ip(*own)} is the {kind} address of {network}", _EXAMPLE)
     if own == router:
-        return Violation(f"{gateway} is the edge's own address, not that of its gateway", "write the border router's")
+        return Violation(f"{gateway} is the edge's own address, not that of its gateway", "write the border router's address")
     if not network.holds(*router) and not _LINK_LOCAL.holds(*router):
-        return Violation(f"the gateway {gateway} is not in {network}", "write the border router's address there")
+        return Violation(f"the gateway {gateway} is not in {network}", "write the border router's address in it")
     return None
 
 
@@ -132,7 +132,7 @@ def _violation_of_numbers(asn: int, gateway_asn: int) -> Violation | None:
         if number in _RESERVED_ASNS or not 0 < number < _ASN_LAST:
             return Violation(f"{number} is not the number of an autonomous system", _WRITE_ASNS)
     if asn == gateway_asn:
-        return Violation(f"the edge and its gateway have one AS number, {asn}", _WRITE_ASNS)
+        return Violation(f"the edge and its gateway have the same AS number, {asn}", _WRITE_ASNS)
     return None
 
 

@@ -58,7 +58,7 @@ def key_violation(key: str) -> Violation | None:
 def routing_violation(asn: int, routes: Sequence[str], *, bfd: bool, has_key: bool) -> Violation | None:
     """Return the error in a virtual interface's routing, which uses either BGP or static routes, or None."""
     if asn and routes:
-        return Violation("has an AS number and static routes", "leave one of the two out: BGP says what the customer has")
+        return Violation("has an AS number and static routes", "leave one of the two out: BGP announces the customer's networks")
     if not asn and not routes:
         return Violation("has neither an AS number nor static routes", "give the AS number of the customer's router")
     if not asn and (bfd or has_key):
@@ -90,7 +90,7 @@ def link_of(address: str, peer: str, ranges: Iterable[Prefix] = ()) -> Prefix | 
     try:
         network, own = parse_prefix(address, strict=False), parse_ip(address.partition("/")[0])
         if network.version == 4 and network.length not in _LENGTHS:
-            return Violation(f"{address} is neither of a /30 nor of a /31", _EXAMPLE)
+            return Violation(f"{address} is neither in a /30 nor in a /31", _EXAMPLE)
         other = parse_ip(peer)
     except AddressError as error:
         return Violation(str(error), _EXAMPLE)
@@ -105,10 +105,10 @@ def link_of(address: str, peer: str, ranges: Iterable[Prefix] = ()) -> Prefix | 
     if {own[1], other[1]} != set(ends):
         return Violation(f"{address} and {peer} are not the two ends of {network}", _ends_text(ends, network))
     if canonical_ip(peer) != peer or f"{format_ip(*own)}/{network.length}" != address:
-        return Violation(f"{address} and {peer} are not in their usual form", _EXAMPLE)
+        return Violation(f"{address} and {peer} are not in canonical form", _EXAMPLE)
     for found in ranges:
         if found.overlaps(network):
-            return Violation(f"{network} overlaps {found}, which the VPC has already", "choose another one, or leave both out")
+            return Violation(f"{network} overlaps {found}, which the VPC already uses", "choose another one, or leave both out")
     return network
 
 

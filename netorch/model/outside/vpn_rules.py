@@ -38,7 +38,7 @@ REKEY_FUZZ: Final = (0, 100)
 REPLAY_WINDOW: Final = (64, 2048)
 DPD_TIMEOUT: Final = (3, 3600)  # EC2's minimum is 30
 
-PSK_RULE: Final = "use 8 to 64 letters, digits, '.' and '_', not 0 first"
+PSK_RULE: Final = "use 8 to 64 letters, digits, '.' and '_', the first not 0"
 _PSK: Final = re.compile(r"(?!0)[A-Za-z0-9._]{8,64}")
 _PEM: Final = re.compile(r"(-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=]{1,76}\n)+-----END CERTIFICATE-----\n?)+")
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN ((RSA |EC )?PRIVATE KEY)-----\n([A-Za-z0-9+/=]{1,76}\n)+-----END \1-----\n?")
@@ -72,7 +72,7 @@ def customer_address(text: str) -> Violation | None:
     """Return the error in the address of a customer gateway, or None."""
     value = rules.address(text, 4)
     if isinstance(value, Violation):
-        return Violation(value.what, "write the IPv4 address of the customer's device, or of the NAT that it is behind")
+        return Violation(value.what, "write the IPv4 address of the customer's device, or of the NAT in front of it")
     found = rules.public_cidr(f"{text}/32")
     return found if isinstance(found, Violation) else None
 
@@ -89,21 +89,23 @@ def psk(text: str) -> Violation | None:
     """Return the error in a pre-shared key, or None. The error text does not contain the key."""
     if _PSK.fullmatch(text):
         return None
-    return Violation(f"the pre-shared key is not one: it has {len(text)} characters", PSK_RULE)
+    return Violation(f"a text of {len(text)} characters is not a pre-shared key", PSK_RULE)
 
 
 def certificates(text: str) -> Violation | None:
     """Return the error in the form of certificates, or None. IKE checks their validity."""
     if len(text) <= _PEM_MOST and _PEM.fullmatch(text):
         return None
-    return Violation("it is not a certificate in PEM", "write what begins with -----BEGIN CERTIFICATE-----")
+    return Violation("the text is not a certificate in PEM", "paste the text that begins with -----BEGIN CERTIFICATE-----")
 
 
 def private_key(text: str) -> Violation | None:
     """Return the error in the form of a private key, or None. The error text does not contain the key."""
     if len(text) <= _PEM_MOST and _PRIVATE_KEY.fullmatch(text):
         return None
-    return Violation("it is not a private key in PEM, without a password", "write what begins with -----BEGIN PRIVATE KEY-----")
+    return Violation(
+        "the text is not an unencrypted private key in PEM", "paste the text that begins with -----BEGIN PRIVATE KEY-----"
+    )
 
 
 def inside_cidr(text: str) -> Prefix | Violation:
@@ -112,11 +114,11 @@ def inside_cidr(text: str) -> Prefix | Violation:
     try:
         prefix = parse_prefix(text)
     except AddressError:
-        return Violation(f"{shown(text)} is not the network of a tunnel", example)
+        return Violation(f"{shown(text)} is not a tunnel's inside network", example)
     if prefix.version != 4 or prefix.length != INSIDE_LENGTH or not INSIDE.contains(prefix):
         return Violation(f"{text} is not a /{INSIDE_LENGTH} of {INSIDE}", example)
     if prefix in INSIDE_RESERVED:
-        return Violation(f"{text} is one of the networks that EC2 keeps for itself", example)
+        return Violation(f"{text} is one of the networks that EC2 reserves", example)
     return prefix
 
 
@@ -136,13 +138,13 @@ def selector(text: str, *, static: bool) -> Prefix | Violation:
     found = traffic_cidr(text)
     if isinstance(found, Violation) or static or found.contains(INSIDE):
         return found
-    what = f"{text} leaves out {INSIDE}, where BGP is spoken inside the tunnels"
+    what = f"{text} does not contain {INSIDE}, which BGP uses inside the tunnels"
     return Violation(what, "leave it out, or make the connection static")
 
 
 def count_of_tunnels(count: int) -> Violation | None:
     """Return the error in the number of a connection's tunnels, or None."""
-    return None if count == TUNNELS else Violation(f"{count} tunnels are there", f"a connection has {TUNNELS}")
+    return None if count == TUNNELS else Violation(f"{count} tunnels are given", f"a connection has {TUNNELS}")
 
 
 def options(found: TunnelOptions) -> Iterator[tuple[str, Violation]]:
@@ -182,5 +184,5 @@ def _choice(chosen: Collection[V], known: Collection[V]) -> Iterator[Violation]:
     if not chosen:
         yield Violation("nothing is chosen", fix)
     if len(set(chosen)) < len(chosen):
-        yield Violation("one stands there twice", "write each once")
+        yield Violation("an algorithm is listed twice", "list each once")
     yield from (Violation(f"{shown(one)} is not known", fix) for one in chosen if one not in known)

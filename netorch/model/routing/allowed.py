@@ -34,7 +34,7 @@ def violation_of_words(
         return Violation(f"{NOUNS[words.kind]}s ({words.kind.value}) are not supported yet", f"choose one of {known}")
     if words.kind is TargetKind.ENDPOINT:
         fix = "netorch endpoint modify ENDPOINT --add-route-table TABLE"
-        return Violation(f"{words.target} is a gateway endpoint, whose routes come with it", fix)
+        return Violation(f"{words.target} is a gateway endpoint, which adds its own routes", fix)
     if words.destination.startswith(LIST_PREFIX):
         local = words.kind is TargetKind.LOCAL
         return Violation("only the ranges of the VPC are local, a prefix list is not", "choose another target") if local else None
@@ -58,7 +58,7 @@ def violation_of(
     """
     if is_reserved(destination):
         block = next(block for block in RESERVED if block.contains(destination))
-        return Violation(f"{destination} is inside {block}, which EC2 keeps for its services", "choose another destination")
+        return Violation(f"{destination} is inside {block}, which EC2 reserves for its services", "choose another destination")
     if violation := violation_of_version(str(destination), destination.version, kind):
         return violation
     inside = next((own for own in ranges if own.contains(destination)), None)

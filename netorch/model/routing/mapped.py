@@ -28,9 +28,7 @@ def read_ranges(text: str) -> tuple[str, str] | Violation:
 def pair_problem(own: Prefix, alias: Prefix) -> Violation | None:
     """Return the error that a range and its alias have in any VPC, or None."""
     if own.version != 4 or alias.version != 4:
-        return Violation(
-            f"{own if own.version != 4 else alias} is not an IPv4 range", "IPv6 addresses do not clash; peer without"
-        )
+        return Violation(f"{own if own.version != 4 else alias} is not an IPv4 range", "map IPv4 ranges only")
     if own.length != alias.length:
         return Violation(f"{own} and {alias} have different lengths", f"choose an alias with the length /{own.length}")
     if violation := rules.unusable(alias):
@@ -47,10 +45,10 @@ def ranges_problem(end: PeerVpc, own: Collection[Prefix], far: PeerVpc, beside: 
     if violation := range_without(end, own):
         return violation
     if any(prefix.overlaps(alias) for prefix in own):
-        return Violation(f"{alias} overlaps a range of {end.id}, to which it would be an alias", "choose another alias")
+        return Violation(f"{alias} overlaps a range of {end.id}, whose traffic it would capture", "choose another alias")
     for other in beside:
         if other.is_mapped and alias.overlaps(parse_prefix(other.peer.alias)):
-            what = f"{alias} overlaps {other.peer.alias}, an alias by {other.id} in {end.id}"
+            what = f"{alias} overlaps {other.peer.alias}, an alias of {other.id} in {end.id}"
             return Violation(what, "choose another alias, or end that connection")
     return None
 
@@ -59,7 +57,7 @@ def outside_alias(destination: str, alias: str) -> Violation | None:
     """Return why a route to a destination cannot lead to a mapped connection, whose other VPC has `alias`, or None."""
     if parse_prefix(alias).contains(parse_prefix(destination)):
         return None
-    what = f"{destination} is not inside {alias}, which the other VPC is by this mapped peering connection"
+    what = f"{destination} is not inside {alias}, the other VPC's alias in this mapped peering connection"
     return Violation(what, f"write {alias}, or a part of it")
 
 

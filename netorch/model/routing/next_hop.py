@@ -14,6 +14,7 @@ from netorch.model.rules import GATEWAY_OUI
 _HOP: Final = 0xF0000000
 _HOP_DIGITS: Final = 0x0FFFFFFF
 _HOP6: Final = 0xFE80 << 112 | 0x4F << 32
+TARGET_HOPS: Final = {4: "240.0.0.0-255.255.255.255", 6: "fe80::4f:0:0-fe80::4f:ffff:ffff"}  # all of them, by IP version
 _BY_PREFIX: Final = "vgw-"
 _CABLES: Final = 0xFFFFFF  # 02:4f:ff:ff:ff:xx are the MACs of cable ends
 

@@ -93,7 +93,7 @@ def parse_target(text: str) -> tuple[TargetKind, str] | Violation:
     if kind is TargetKind.INTERFACE:
         return Violation(f"{shown(text)} is not the id of an interface", f"write eni {name}, or an id")
     if kind in ONLY_ONE:
-        return Violation(f"{shown(text)} has a name, and a VPC has one {prefix} at most", f"write {prefix}")
+        return Violation(f"{shown(text)} has a name, and a VPC has at most one {prefix}", f"write {prefix}")
     return kind, name
 
 

@@ -60,7 +60,7 @@ def normal(options: DhcpOptions) -> DhcpOptions:
 def violations(options: DhcpOptions) -> Iterator[tuple[str, Violation]]:
     """Yield (field, error) for options in normal form."""
     if options == DhcpOptions():
-        yield "domain_name_servers", Violation("it tells nothing", f"set at least one option, e.g. to {PROVIDED_DNS}")
+        yield "domain_name_servers", Violation("the set has no options", f"set at least one option, e.g. to {PROVIDED_DNS}")
     if options.domain_name and not _DOMAIN.match(options.domain_name):
         fix = "write one name of letters, digits and '-' between dots, e.g. corp.example.com"
         yield "domain_name", Violation(f"{shown(options.domain_name)} is not a domain name", fix)
@@ -79,12 +79,12 @@ def _servers(field: str, servers: tuple[str, ...]) -> Violation | None:
     if PROVIDED_DNS in servers and field == "domain_name_servers":
         if servers == (PROVIDED_DNS,):
             return None
-        return Violation(f"{PROVIDED_DNS} stands beside others", f"write {PROVIDED_DNS} alone, or addresses")
+        return Violation(f"{PROVIDED_DNS} is listed with other servers", f"write {PROVIDED_DNS} alone, or addresses")
     for k, text in enumerate(servers):
         if violation := _server(text):
             return violation
         if text in servers[:k]:
-            return Violation(f"{text} stands there twice", "write it once")
+            return Violation(f"{text} is listed twice", "write it once")
     return None
 
 
@@ -96,5 +96,5 @@ def _server(text: str) -> Violation | None:
     if not sound:
         return Violation(f"{shown(text)} is not an IPv4 address", "write one, e.g. 10.44.0.2")
     if any(prefix.contains(parse_prefix(f"{text}/32")) for prefix in _UNUSABLE):
-        return Violation(f"{text} is no host's address", "write the address of a server")
+        return Violation(f"{text} is not a host address", "write the address of a server")
     return None

@@ -106,7 +106,7 @@ def domain_violation(domain: str) -> Violation | None:
         return Violation(f"{shown(domain)} is not a domain name", "write e.g. corp.example")
     reserved = next((name for name in _RESERVED if domain == name or domain.endswith(f".{name}")), "")
     if reserved:
-        return Violation(f"{shown(domain)} is within {reserved}, whose names netorch makes", "choose another domain")
+        return Violation(f"{shown(domain)} is within {reserved}, whose names netorch generates", "choose another domain")
     return None
 
 
@@ -124,14 +124,14 @@ def record_violation(record: RecordSet, domain: str) -> Violation | None:
     if not 0 <= record.ttl <= MAX_TTL:
         return Violation(f"the TTL {record.ttl} is out of range", f"choose 0 to {MAX_TTL} seconds")
     if not record.values:
-        return Violation("it has no values", "write one at least")
+        return Violation("the record has no values", "write at least one")
     if record.type is RecordType.CNAME and record.name == APEX:
         return Violation("the domain itself cannot be an alias", "choose another type, e.g. A (RFC 1034 section 3.6.2)")
     if record.type is RecordType.CNAME and len(record.values) > 1:
-        return Violation(f"it leads to {len(record.values)} names", "keep one")
+        return Violation(f"the alias has {len(record.values)} targets", "keep one")
     size = set_bytes(master_text(record))
     if size > MAX_SET_BYTES:
-        return Violation(f"its values take {size} bytes of an answer", f"keep them within {MAX_SET_BYTES}")
+        return Violation(f"the values take {size} bytes of an answer", f"keep them within {MAX_SET_BYTES}")
     return None
 
 
@@ -142,13 +142,13 @@ def zone_violation(records: tuple[RecordSet, ...]) -> Violation | None:
     for record in records:
         types = seen.setdefault(record.name, set())
         if record.type in types:
-            return Violation(f"{record.name} {record.type.value} stands there twice", "write its values into one")
+            return Violation(f"{record.name} {record.type.value} is listed twice", "put the values into one record")
         types.add(record.type)
         if RecordType.CNAME in types and len(types) > 1:
-            fix = "delete one of them: an alias has nothing beside it (RFC 1034 section 3.6.2)"
+            fix = "delete one of them: a name with an alias has no other records (RFC 1034 section 3.6.2)"
             return Violation(f"{record.name} is an alias (CNAME) and has other records", fix)
     if size > MAX_ZONE_BYTES:
-        return Violation(f"its record sets have {size} bytes", f"keep them within {MAX_ZONE_BYTES}, e.g. in several zones")
+        return Violation(f"the record sets have {size} bytes", f"keep them within {MAX_ZONE_BYTES}, e.g. in several zones")
     return None
 
 
@@ -202,7 +202,7 @@ def _target(numbers: int, example: str) -> Callable[[str], str | Violation]:
         whole = plain(name)
         good = len(words) == numbers and all(word.isascii() and word.isdigit() and int(word) <= 0xFFFF for word in words)
         if not good or not _is_name(whole):
-            return Violation(f"{shown(text)} is no value of such a record", f"write e.g. {example}")
+            return Violation(f"{shown(text)} is not a value of such a record", f"write e.g. {example}")
         return " ".join((*(str(int(word)) for word in words), whole))
 
     return check

@@ -35,10 +35,10 @@ def wrong_devices(inventory: Inventory) -> Iterator[UnreadableRecord]:
     held_names = {key: decode(kv, str) for key, kv in inventory.raw.items() if key.startswith(keys.ike_peers())}
     for wanted, held in ((uses, held_uses), (names, held_names)):
         for key in sorted(wanted.keys() - held.keys()):
-            yield UnreadableRecord(key, f"is missing, and {wanted[key]} leads there")
+            yield UnreadableRecord(key, f"is missing, but {wanted[key]} leads there")
         for key in sorted(held):
             if wanted.get(key) != held[key] and not _is_unknown(inventory, held[key]):
-                yield UnreadableRecord(key, f"is held by {held[key]}, which is not there or leads elsewhere")
+                yield UnreadableRecord(key, f"is held by {held[key]}, which does not exist or leads elsewhere")
 
 
 def _pair(inventory: Inventory, records: VpcRecords, vpn: VpnConnection) -> str:

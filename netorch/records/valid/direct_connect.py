@@ -48,4 +48,4 @@ def check_virtual_interface(key: str, vif: VirtualInterface) -> None:
         need_cidr("routes", text, vif_rules.route)
     need_single("routes", vif.routes)
     if vif.confirmed and vif.rejected:
-        raise Invalid("rejected: it is confirmed")
+        raise Invalid("rejected: it is also confirmed")

@@ -39,7 +39,7 @@ def check_service(key: str, service: EndpointService) -> None:
             need_id(field, resource_id, kind, service.vni)
         need_single(field, ids)
     if not service.subnets:
-        raise Invalid("subnets: there is none")
+        raise Invalid("subnets: there are none")
     if len(service.targets) > MOST_TARGETS:
         raise Invalid(f"targets: there are {len(service.targets)}, more than {MOST_TARGETS}")
     _check_ports(service.ports)
@@ -53,10 +53,10 @@ def check_service(key: str, service: EndpointService) -> None:
 
 def _check_ports(ports: tuple[ServicePort, ...]) -> None:
     if not 0 < len(ports) <= MOST_PORTS:
-        raise Invalid(f"ports: there are {len(ports)}, and 1 to {MOST_PORTS} are possible")
+        raise Invalid(f"ports: there are {len(ports)}; 1 to {MOST_PORTS} are allowed")
     for each in ports:
         if each.protocol not in PROTOCOLS.values() or each.port not in _PORTS or each.target_port not in _PORTS:
-            raise Invalid(f"ports: protocol {each.protocol}, {each.port} to {each.target_port} is not one of TCP or UDP")
+            raise Invalid(f"ports: protocol {each.protocol}, {each.port} to {each.target_port} is not TCP or UDP")
     need_single("ports", (f"protocol {each.protocol}, {each.port}" for each in ports))
 
 
@@ -69,10 +69,10 @@ def check_connection(key: str, connection: EndpointConnection) -> None:
     if connection.id != connection_of(connection.endpoint):
         raise Invalid(f"id: it is not {connection_of(connection.endpoint)}, that of the connection of {connection.endpoint}")
     if connection.vni not in (connection.consumer, connection.provider) or connection.consumer == connection.provider:
-        raise Invalid(f"vni: {connection.vni} is of neither the endpoint nor the service, or both are of one VPC")
+        raise Invalid(f"vni: {connection.vni} belongs to neither the endpoint nor the service, or both are in one VPC")
     need("owner", name_violation(connection.owner))
     if (connection.state is EndpointState.AVAILABLE) != bool(connection.eni) or bool(connection.eni) != bool(connection.address):
-        raise Invalid("eni: it has an interface and an address while it is available, and only then")
+        raise Invalid("eni: it must have an interface and an address exactly while it is available")
     if connection.eni:
         need_id("eni", connection.eni, "eni", connection.provider)
         need_address("address", connection.address, 4)

@@ -64,7 +64,7 @@ def check_endpoint(key: str, endpoint: VpcEndpoint) -> None:
     else:
         need_id("service", endpoint.service, "vpce-svc")
         if not endpoint.interfaces:
-            raise Invalid("interfaces: there is none")
+            raise Invalid("interfaces: there are none")
         if endpoint.private_dns_name:
             need("private_dns_name", domain_violation(endpoint.private_dns_name))
 

@@ -69,7 +69,7 @@ def check_vpc(key: str, vpc: Vpc) -> None:
     need("name", name_violation(vpc.name))
     need("owner", name_violation(vpc.owner))
     if not vpc.cidrs:
-        raise Invalid("cidrs: there is none")
+        raise Invalid("cidrs: there are none")
     blocks = [need_cidr("cidrs", text, rules.vpc_cidr) for text in vpc.cidrs]
     blocks += [need_cidr("ipv6_cidrs", text, rules.vpc_ipv6_cidr) for text in vpc.ipv6_cidrs]
     if len(blocks) > 1:
@@ -83,7 +83,7 @@ def check_vpc(key: str, vpc: Vpc) -> None:
         need_id("dhcp_options", vpc.dhcp_options, "dopt", 0)
         need_options("dhcp", vpc.dhcp)
     elif vpc.dhcp != DEFAULT_OPTIONS:
-        raise Invalid("dhcp: it is not the default set's, and no other is named")
+        raise Invalid("dhcp: it differs from the default set, but no other set is named")
     if vpc.tags:
         need_tags(vpc.tags)
 
@@ -137,7 +137,7 @@ def check_interface(key: str, eni: NetworkInterface) -> None:
     elif is_of_endpoint(eni):
         _of_endpoint(eni)
     elif eni.mac != gateway_mac(eni.gateway) or eni.instance or eni.groups:
-        raise Invalid("gateway: it has another MAC than the gateway's, an instance, or security groups")
+        raise Invalid("gateway: it has a MAC other than the gateway's, an instance, or security groups")
     else:
         need_id("gateway", eni.gateway, "nat", eni.vni)
     if eni.secondary and (not eni.gateway or is_of_endpoint(eni)):
@@ -168,7 +168,7 @@ def _memberships(groups: tuple[str, ...], vni: int) -> None:
     for group in groups:
         need_id("groups", group, "sg", vni)
     if len(groups) > 1 and list(groups) != sorted(set(groups)):
-        raise Invalid("groups: they are not sorted, or one stands there twice")
+        raise Invalid("groups: they are not sorted, or one is listed twice")
 
 
 def check_instance(key: str, instance: Instance) -> None:
@@ -198,7 +198,7 @@ def _rule(field: str, rule: SecurityGroupRule, vni: int) -> None:
     need_id(field, rule.id, "sgr", vni)
     _traffic(field, rule)
     if sum(map(bool, (rule.cidr, rule.group, rule.prefix_list))) != 1:
-        raise Invalid(f"{field}: rule {rule.id} has not exactly one other end")
+        raise Invalid(f"{field}: rule {rule.id} does not have exactly one peer")
     if rule.cidr:
         prefix = need_cidr(field, rule.cidr)
         need(field, permission.other_family(rule.protocol, prefix.version, rule.cidr))
@@ -245,7 +245,7 @@ def check_prefix_list(key: str, found: PrefixList) -> None:
     need_member(key, found, "pl")
     need("name", rules.referable_name(found.name, permission.LIST_PREFIX))
     if not found.entries or not len(found.entries) <= found.max_entries <= rules.MAX_ENTRIES:
-        raise Invalid(f"max_entries: {found.max_entries} does not go with {len(found.entries)} entries")
+        raise Invalid(f"max_entries: {found.max_entries} does not match {len(found.entries)} entries")
     for entry in found.entries:
         if need_cidr("entries", entry.cidr).version != found.version:
             raise Invalid(f"entries: {entry.cidr} is not of version {found.version}")
@@ -276,10 +276,10 @@ def check_peering(key: str, connection: PeeringConnection) -> None:
         need(field, name_violation(end.owner))
     vnis = [vni_of(end.id) for _, end in ends]
     if len(set(vnis)) == 1:
-        raise Invalid("accepter: it is the requester")
+        raise Invalid("accepter: it is also the requester")
     _check_mapped(connection)
     if connection.vni not in vnis:
-        raise Invalid(f"vni: {connection.vni} is of neither VPC")
+        raise Invalid(f"vni: {connection.vni} belongs to neither VPC")
     need_id("id", connection.id, "pcx", vnis[0])
     if connection.ended_by not in ("", connection.requester.id, connection.accepter.id):
         raise Invalid(f"ended_by: {shown(connection.ended_by)} is neither VPC")
@@ -293,7 +293,9 @@ def _check_mapped(connection: PeeringConnection) -> None:
     ends = [("requester", connection.requester), ("accepter", connection.accepter)]
     texts = [text for _, end in ends for text in (end.range, end.alias)]
     if not all(texts) and any((*texts, *connection.seats)):
-        raise Invalid("requester: a mapped connection has a range and an alias at each end; only such a one has seats")
+        raise Invalid(
+            "requester: a mapped connection has a range and an alias at each end, and only mapped connections have seats"
+        )
     for field, end in ends if all(texts) else ():
         own, alias = (need_cidr(field, text) for text in (end.range, end.alias))
         need(field, pair_problem(own, alias))

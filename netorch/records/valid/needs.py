@@ -29,7 +29,7 @@ class Invalid(ValueError):
 def need_key(key: str, own: str) -> None:
     """Raise unless a record is stored at its own key."""
     if key != own:
-        raise Invalid(f"it says that it is {shown(own)}")
+        raise Invalid(f"it names itself {shown(own)}")
 
 
 def need(field: str, violation: object) -> None:
@@ -51,7 +51,7 @@ def _prefix(text: str, rule: Callable[[str], Prefix | Violation] | None) -> Pref
     except AddressError as error:
         return Violation(str(error), "")
     if str(found) != text:
-        return Violation(f"{shown(text)} is not written as {found}", "")
+        return Violation(f"{shown(text)} is not in its usual form, {found}", "")
     return rule(text) if rule is not None else found
 
 
@@ -92,7 +92,7 @@ def need_tags(tags: Tags) -> None:
 def need_id(field: str, text: str, kind: str, vni: int | None = None) -> None:
     """Raise unless a text is an id of that kind in VPC `vni`. None: in any VPC."""
     if not text.startswith(f"{kind}-" if vni is None else f"{kind}-{vni:06x}") or not _DIGITS.match(text, len(kind) + 1):
-        raise Invalid(f"{field}: {shown(text)} is no {kind}" + (f" of VNI {vni}" if vni is not None else ""))
+        raise Invalid(f"{field}: {shown(text)} is not a {kind}" + (f" of VNI {vni}" if vni is not None else ""))
 
 
 def need_member(key: str, record: Any, kind: str) -> None:  # noqa: ANN401 - any resource of a VPC
@@ -121,5 +121,5 @@ def need_single(field: str, texts: Iterable[str]) -> None:
     seen: set[str] = set()
     for text in texts:
         if text in seen:
-            raise Invalid(f"{field}: {text} stands there twice")
+            raise Invalid(f"{field}: {text} is listed twice")
         seen.add(text)

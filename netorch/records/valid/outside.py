@@ -84,7 +84,7 @@ def check_pool(key: str, pool: AddressPool) -> None:
     need("name", name_violation(pool.name))
     need("pair", name_violation(pool.pair))
     if not pool.cidrs:
-        raise Invalid("cidrs: there is none")
+        raise Invalid("cidrs: there are none")
     ranges = [(need_cidr("cidrs", text, rules.public_cidr), text) for text in pool.cidrs]
     for first, second in first_overlaps(ranges):
         raise Invalid(f"cidrs: {second} overlaps {first}")
@@ -111,9 +111,10 @@ def check_host(key: str, host: Host) -> None:
     need_key(key, keys.host_spec(host.name))
     need_place(host.name, host.underlay)
     if (host.uplink is not None) != bool(host.pair) or (host.pair and host.role is not Role.EDGE):
-        raise Invalid("pair: an edge has a pair and an uplink, and a hypervisor has neither")
+        raise Invalid("pair: an edge needs a pair and an uplink, a hypervisor has neither")
     if host.uplink is not None:
         need("pair", name_violation(host.pair))
         need("uplink", uplink.violation_of(host.uplink))
+    need("capacity", rules.capacity(host.capacity, hypervisor=host.role is Role.HYPERVISOR))
     if host.tags:
         need_tags(host.tags)

@@ -29,11 +29,11 @@ def wrong_ports(inventory: Inventory) -> Iterator[UnreadableRecord]:
         for key in sorted(held):
             holder = decode(held[key], str)
             if wanted.get(key) != holder and not _is_unknown(inventory, holder):
-                yield UnreadableRecord(key, f"is held by {holder}, which is not there or has another")
+                yield UnreadableRecord(key, f"is held by {holder}, which does not exist or has another")
     for vif in _live(inventory):
         port = inventory.connections.get(vif.connection)
         if port is None or (port.record.host, port.record.device) != (vif.edge, vif.device):
-            what = f"says that connection {vif.connection} is {vif.device} of {vif.edge}, which it is not"
+            what = f"says that connection {vif.connection} is {vif.device} of {vif.edge}, but it is not"
             yield UnreadableRecord(keys.resource(vif.id), what)
 
 

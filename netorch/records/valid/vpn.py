@@ -57,7 +57,7 @@ def _customer(record: CustomerGateway | VpnConnection) -> None:
         need("address", vpn_rules.customer_address(record.address))
         need_address("address", record.address, 4)
     elif not record.identity:
-        raise Invalid("identity: there is none, and no address either")
+        raise Invalid("identity: it has neither an identity nor an address")
     if record.identity:
         need("identity", vpn_rules.identity(record.identity))
 
@@ -72,7 +72,7 @@ def check_vpn_connection(key: str, connection: VpnConnection) -> None:
     _customer(connection)
     _certificates(connection)
     if connection.routes and not connection.static:
-        raise Invalid("routes: BGP says what is at the customer's")
+        raise Invalid("routes: a connection with BGP has no static routes")
     for field, cidrs in (
         ("routes", connection.routes),
         ("local_cidr", (connection.local_cidr,)),
@@ -100,14 +100,14 @@ def _ends(connection: VpnConnection) -> None:
         need_address("remote", address, 4)
     need_single("remote", remotes)
     if len({(tunnel.edge, tunnel.address) for tunnel in connection.tunnels}) > 1:
-        raise Invalid("tunnels: they lead to AWS, which knows one address of its customer, and end at several")
+        raise Invalid("tunnels: they lead to AWS and end at several addresses, but AWS knows only one")
     if connection.authentication is not Authentication.PSK:
-        raise Invalid("authentication: they lead to AWS, and only pre-shared keys are known of it")
+        raise Invalid("authentication: they lead to AWS, for which only pre-shared keys are supported")
 
 
 def _certificates(connection: VpnConnection) -> None:
     if connection.authentication is Authentication.PSK and (connection.certificates or connection.authority):
-        raise Invalid("certificates: the connection has pre-shared keys")
+        raise Invalid("certificates: the connection uses pre-shared keys")
     for edge, text in connection.certificates.items():
         need("certificates", rules.host_name(edge))
         need("certificates", vpn_rules.certificates(text))
@@ -120,7 +120,7 @@ def _certificates(connection: VpnConnection) -> None:
 def _tunnel(tunnel: Tunnel) -> None:
     need_cidr("inside_cidr", tunnel.inside_cidr, vpn_rules.inside_cidr)
     if bool(tunnel.edge) != bool(tunnel.address):
-        raise Invalid("address: a tunnel has an address where it has an edge, and only there")
+        raise Invalid("address: a tunnel has an address exactly if it has an edge")
     if tunnel.edge:
         need("edge", rules.host_name(tunnel.edge))
         need_address("address", tunnel.address, 4)
@@ -137,7 +137,7 @@ def check_reach(key: str, reach: Reach) -> None:
         if need_cidr("prefixes", found.prefix).version != 4:
             raise Invalid(f"prefixes: {found.prefix} is not IPv4")
         if found.origin not in PROPAGATED or found.as_path_length < 0:
-            raise Invalid(f"prefixes: nobody learns {found.prefix} in that way")
+            raise Invalid(f"prefixes: {found.prefix} cannot be learned in that way")
     need_single("prefixes", (found.prefix for found in reach.prefixes))
     if list(reach.prefixes) != sorted(reach.prefixes, key=lambda found: parse_prefix(found.prefix)):
         raise Invalid("prefixes: they are not sorted")
@@ -152,7 +152,7 @@ def check_sealed(_key: str, sealed: Sealed) -> None:
     """Check the form of the secrets sealed for an edge. Raises Invalid."""
     for place, text in sealed.boxes.items():
         if not 0 <= place <= 2:
-            raise Invalid(f"boxes: {place} is no tunnel")
+            raise Invalid(f"boxes: {place} is not a tunnel")
         _base64("boxes", text)
 
 

@@ -73,7 +73,7 @@ class Dhcp:
             except BlockingIOError:
                 return
             except OSError as error:  # ENOBUFS: the kernel has dropped some
-                log.debug("questions are lost: %s", error)
+                log.debug("requests are lost: %s", error)
                 continue
             for question in heard(delivery):
                 self._answer(question)
@@ -86,7 +86,7 @@ class Dhcp:
         try:
             request = decode(question.message)
         except Malformed as error:
-            log.debug("%s sends a message that is none: %s", lease.ifname, error)
+            log.debug("%s sent an invalid message: %s", lease.ifname, error)
             return
         reply = answer(lease, request)
         if reply is None:

@@ -109,15 +109,15 @@ def decode(raw: bytes) -> Request:
         raw
     )
     if (op, hardware, length, cookie) != (_REQUEST, _ETHERNET, _MAC_BYTES, COOKIE):
-        raise Malformed("it is no client's, or not of Ethernet")
+        raise Malformed("it is not from a client, or not for Ethernet")
     if relay != _UNSET:
-        raise Malformed("it comes by a relay")
+        raise Malformed("it comes through a relay")
     options = dict(_options(raw[FIXED.size :]))
     if Code.OVERLOAD in options:
-        raise Malformed("its options go on in other fields")
+        raise Malformed("its options continue in other fields")
     kind = options.get(Code.KIND, b"")
     if len(kind) != 1 or kind[0] not in Kind.__members__.values():
-        raise Malformed("it has no type")
+        raise Malformed("it has no message type")
     for code, size in ((Code.ADDRESS, 4), (Code.SERVER, 4), (Code.MESSAGE_SIZE, 2)):
         if code in options and len(options[code]) != size:
             raise Malformed(f"its option {code} has {len(options[code])} bytes")

@@ -73,7 +73,7 @@ class Book:
                         self._above.setdefault(obj.vni, Counter()).update(upward(name))
                     names[name][rrset.rdtype] = rrset
                 case _:
-                    raise RefusedObject(f"{obj.text()} is nothing of names")
+                    raise RefusedObject(f"{obj.text()} is not about names")
         except (dns.exception.DNSException, ValueError) as error:
             raise RefusedObject(f"{obj.text()}: {error}") from error
 

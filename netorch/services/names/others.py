@@ -53,7 +53,9 @@ class Others:
         if servers and not others:  # resolv.conf names only this host
             others = tuple(server for server in _lines(resolved_conf, _nameserver) if not _is_own(server))
             if not others and ROOT not in found:
-                log.warning("%s: a server of this host is not asked; name another in %s: `. ADDRESS`", resolv_conf, FORWARD)
+                log.warning(
+                    "%s: a DNS server on this host itself is not used; name another in %s: `. ADDRESS`", resolv_conf, FORWARD
+                )
         if others:
             found.setdefault(ROOT, others)
         return found
@@ -98,5 +100,5 @@ def _nameserver(words: list[str]) -> str | None:
 
 def _forward(words: list[str]) -> tuple[Labels, tuple[str, ...]]:
     if len(words) < 2:
-        raise ValueError("no address behind the domain")
+        raise ValueError("no address after the domain")
     return labels_of(words[0]), tuple(str(ipaddress.ip_address(word)) for word in words[1:])

@@ -40,7 +40,7 @@ class Allowance:
         if self._taken[vni] + count > min(self._of_vpc, self._of_all - self._all):
             if now - self._told >= _TELL_EVERY_S:
                 self._told = now
-                log.warning("questions of VPC %d are passed over: they are too many", vni)
+                log.warning("queries of VPC %d are dropped: there are too many", vni)
             return False
         self._taken[vni] += count
         self._all += count

@@ -100,7 +100,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         try:
             answer = await self._resolver.later(asker, query, _room(query))
         except Exception:
-            log.exception("a question of VPC %d", asker[0])
+            log.exception("a query of VPC %d", asker[0])
             return
         if answer is not None and not self._transport.is_closing():
             self._transport.sendto(answer, addr)

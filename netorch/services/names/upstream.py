@@ -98,7 +98,7 @@ async def _by_connection(question: bytes, server: str, port: int) -> bytes:
             raise _TooLarge
         raw = await reader.readexactly(length)
     if not _answers(raw, question):
-        raise ValueError("an answer to something else")
+        raise ValueError("an answer to another query")
     return raw
 
 

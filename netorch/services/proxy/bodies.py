@@ -23,7 +23,7 @@ class Bodies:
         """
         mine = self._kept.get(vpc, 0) + size
         if mine > self._of_vpc or self.count + size > self._most:
-            raise Refusal(503, "SlowDown", "Please reduce your request rate.", "too many bytes of lists of keys are under way")
+            raise Refusal(503, "SlowDown", "Please reduce your request rate.", "too many bytes of key lists are in transit")
         self._kept[vpc] = mine
 
     def forget(self, vpc: str, size: int) -> None:

@@ -97,7 +97,7 @@ class Front:
             except ConnectionError:
                 continue
             except OSError as error:
-                _log.warning("%s: no further connection for %g s: %s", self._place.endpoint.id, _PAUSE_S, error)
+                _log.warning("%s: accepts no connections for %g s: %s", self._place.endpoint.id, _PAUSE_S, error)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(sock)
                 loop.call_later(_PAUSE_S, self._watch, sock, serve)

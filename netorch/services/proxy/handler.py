@@ -53,7 +53,7 @@ class Proxy:
             case ProxyListener():
                 endpoint = self._endpoints.get(obj.endpoint)
                 if endpoint is None:
-                    raise RefusedObject(f"{obj.text()}: nothing is known of this endpoint")
+                    raise RefusedObject(f"{obj.text()}: this endpoint is unknown")
                 self._listen(obj.ifname, endpoint, sockets)
 
     async def delete(self, obj: ServiceObject) -> None:

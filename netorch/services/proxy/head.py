@@ -92,14 +92,14 @@ def read_head(method: str, target: str, raw: Sequence[tuple[bytes, bytes]]) -> H
     names = [name.lower() for name, _ in headers]
     for single in ("host", "content-length", "transfer-encoding", "authorization", "expect", "upgrade", "x-amz-copy-source"):
         if names.count(single) > 1:
-            raise _bad(f"there are {names.count(single)} headers {single}, and there may be one")
+            raise _bad(f"there are {names.count(single)} headers {single} instead of one")
     found = dict(zip(names, (value for _, value in headers), strict=True))
     if "upgrade" in found:
-        raise _bad("other protocols (Upgrade) are not spoken here")
+        raise _bad("other protocols (Upgrade) are not supported")
     host, port = _read_host(found.get("host", ""))
     length, chunked = _read_length(method, found)
     if found.get("expect", "100-continue").lower() != "100-continue":
-        raise Refusal(417, "ExpectationFailed", f"Nothing but 100-continue can be expected, not {found['expect']}.")
+        raise Refusal(417, "ExpectationFailed", f"Only 100-continue can be expected, not {found['expect']}.")
     return Head(
         method,
         target,
@@ -136,7 +136,7 @@ def _decoded(raw: Iterable[tuple[bytes, bytes]]) -> Iterable[Header]:
 def _read_host(text: str) -> tuple[str, int | None]:
     found = _HOST.match(text)
     if found is None or (found[2] and not 0 < int(found[2]) < 65536):
-        raise _bad("the header Host is no name with or without a port")
+        raise _bad("the header Host is not a name with an optional port")
     return found[1].lower(), int(found[2]) if found[2] else None
 
 
@@ -147,7 +147,7 @@ def _read_length(method: str, found: dict[str, str]) -> tuple[int | None, bool]:
         raise Refusal(501, "NotImplemented", "A transfer encoding other than chunked is not implemented.")
     text = found.get("content-length")
     if text is not None and _LENGTH.match(text) is None:
-        raise _bad("the header Content-Length is no number of bytes")
+        raise _bad("the header Content-Length is not a number")
     length = int(text) if text is not None else None
     if method not in _WITH_BODY and (coding is not None or length):
         raise _bad(f"a request of the method {method} has no body")

@@ -108,9 +108,9 @@ class Policies:
     def _why_no_tunnel(self, endpoint: str) -> str:
         known = self._endpoints.get(endpoint)
         if known is None:
-            return "nothing is known of the endpoint"
+            return "the endpoint is unknown"
         if not known.endpoint.tls:
-            return "the service takes no TLS by endpoints"
+            return "the service accepts no TLS through endpoints"
         if not known.permits_all:
             return "the endpoint's policy does not permit everything with all buckets"
         name = next(iter(known.against), "")

@@ -120,4 +120,4 @@ async def read_answer(stream: Stream) -> AnswerHead:
         if found.status >= _FINAL:
             return found
         if found.status == _SWITCHING:
-            raise NoHead("it speaks another protocol now")
+            raise NoHead("it switched to another protocol")

@@ -40,7 +40,7 @@ class Relay:
             case RelayListener():
                 targets = self._targets.get(obj.connection)
                 if targets is None:
-                    raise RefusedObject(f"{obj.text()}: nothing is known of its targets")
+                    raise RefusedObject(f"{obj.text()}: its targets are unknown")
                 front = self._fronts[obj.connection] = Front(obj, targets, sockets, self._places)
                 front.begin()
                 if self._broom is None:

@@ -19,12 +19,12 @@ def bird_conf(facts: Facts, _keys: Keys) -> str:
     sections = [
         [
             *head(facts, "bird.conf, for bird 2", "#"),
-            "# Store it as /etc/bird/bird.conf, then: birdc configure. The devices are those that swanctl.conf names.",
+            "# Store it as /etc/bird/bird.conf, then: birdc configure. swanctl.conf names the devices.",
         ],
         [
-            "# What the VPC may reach here: write your networks. Those of them that are connected to this device are announced.",
+            "# Your networks that the VPC may reach. Of these, the networks connected to this device are announced.",
             f"define LOCAL_NETWORKS = [ {EXAMPLE}+ ];",
-            "# What the VPC has.",
+            "# The VPC's networks.",
             f"define VPC_NETWORKS = [ {', '.join(facts.cidrs)} ];",
         ],
         [
@@ -51,8 +51,8 @@ def _bird_session(facts: Facts, ends: Ends) -> list[str]:
         f"  hold time {HOLD_TIME_S};",
         f"  keepalive time {KEEPALIVE_S};",
         f"  connect retry time {_RETRY_S};",
-        f"  error wait time 1, {_RETRY_S};  # bird's own is up to five minutes, in which it refuses the edge, too",
-        "  bfd on;  # a silent end is noticed within a second; EC2 has none",
+        f"  error wait time 1, {_RETRY_S};  # bird's default is up to five minutes, in which it refuses the edge's connections",
+        "  bfd on;  # a silent peer is noticed within a second; EC2 has no BFD",
         "  ipv4 {",
         "    import where net ~ VPC_NETWORKS;",
         "    export where source = RTS_DEVICE && net ~ LOCAL_NETWORKS;",
@@ -70,9 +70,9 @@ def frr_conf(facts: Facts, _keys: Keys) -> str:
         "! Store it as /etc/frr/frr.conf, with bgpd=yes and bfdd=yes in /etc/frr/daemons. swanctl.conf names the devices.",
         "frr defaults traditional",
         "!",
-        "! What the VPC may reach here: write your networks. Those of them that are connected to this device are announced.",
+        "! Your networks that the VPC may reach. Of these, the networks connected to this device are announced.",
         f"ip prefix-list LOCAL-NETWORKS seq 5 permit {EXAMPLE} le 32",
-        "! What the VPC has.",
+        "! The VPC's networks.",
         *allowed,
         "!",
         f"router bgp {facts.connection.asn}",

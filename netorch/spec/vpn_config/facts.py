@@ -80,14 +80,14 @@ def facts_of(connection: VpnConnection, gateway: VirtualPrivateGateway, cidrs: t
     facts = Facts(connection=connection, gateway=gateway, cidrs=cidrs)
     if not facts.ends:
         what = "none of its tunnels ends at an edge, so there is nothing to connect to"
-        raise ApiError("IncorrectState", f"{connection.id}: {what}; the operator has to add edges to the gateway's pair")
+        raise ApiError("IncorrectState", f"{connection.id}: {what}; ask the operator to add edges to the gateway's pair")
     return facts
 
 
 def need_bgp(facts: Facts, what: str) -> None:
     """Raise ApiError if the connection has static routes, because a routing daemon needs BGP."""
     if facts.connection.static:
-        why = f"{facts.connection.id} has static routes, and no BGP that {what} could speak"
+        why = f"{facts.connection.id} has static routes, so {what} has no BGP to speak"
         raise ApiError("InvalidParameterCombination", f"{why}; the format swanctl has the routes")
 
 
@@ -103,5 +103,7 @@ def head(facts: Facts, what: str, comment: str) -> list[str]:
         f"VPN connection {connection.id} ({connection.name}): {what}, the customer's side.",
         f"Virtual private gateway {connection.gateway} (AS {facts.gateway.asn}), customer gateway {connection.customer_gateway}.",
     ]
-    lines += [f"Tunnel {number} ends at no edge now. Write the configuration again when it does." for number in facts.missing]
+    lines += [
+        f"Tunnel {number} has no edge at present. Export the configuration again once it has one." for number in facts.missing
+    ]
     return [f"{comment} {line}" for line in lines]

@@ -23,7 +23,7 @@ from netorch.spec.vpn_config.xml_tree import Element, read_xml
 
 T = TypeVar("T", bound=object)
 
-_TAKE: Final = "take the file as AWS has it"
+_TAKE: Final = "use the file exactly as AWS provides it"
 _ID: Final = re.compile(r"(?P<kind>[a-z]{3})-([0-9a-f]{8}|[0-9a-f]{17})")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 _CIPHERS: Final = {word: name for name, word in ENCRYPTION.items()}
@@ -132,10 +132,12 @@ class _Reader:
     def _compare(self, tunnel: Element, ends: tuple[_End, _End], first: tuple[_End, _End]) -> None:
         (ours, theirs), (our_first, their_first) = ends, first
         if (ours.address, ours.asn) != (our_first.address, our_first.asn) or theirs.asn != their_first.asn:
-            what = "an address of the customer, or an AS number, is not that of the first tunnel"
-            self._note(tunnel, what, "both tunnels are between the same two")
+            what = "the customer's address or an AS number differs from the first tunnel's"
+            self._note(tunnel, what, "both tunnels must have the same two ends")
         if ours.asn and ours.asn == theirs.asn:
-            self._note(tunnel, f"both ends have the AS number {ours.asn}", "create a customer gateway with another one at AWS")
+            self._note(
+                tunnel, f"both ends have the AS number {ours.asn}", "create a customer gateway with another AS number at AWS"
+            )
 
     def _inside(self, tunnel: Element, theirs: str, ours: str) -> str:
         """Return the network inside a tunnel."""
@@ -216,7 +218,7 @@ class _Reader:
     def _id(self, element: Element, text: str, kind: str) -> str:
         found = _ID.fullmatch(text)
         if found is None or found["kind"] != kind:
-            self._note(element, f"{shown(text)} is not an id of AWS's that begins with {kind}-", _TAKE)
+            self._note(element, f"{shown(text)} is not an AWS id that begins with {kind}-", _TAKE)
         return text
 
     def _note(self, element: Element, what: str, fix: str) -> None:

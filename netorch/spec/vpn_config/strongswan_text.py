@@ -19,7 +19,7 @@ from netorch.model.rules import Violation, shown
 from netorch.spec.vpn_config.imported import ImportedConnection, ImportedTunnel, read_gateway_configuration
 from netorch.spec.vpn_config.xml_tree import MAX_BYTES, problem
 
-_TAKE: Final = "take the file as AWS has it, for strongSwan"
+_TAKE: Final = "use the file exactly as AWS provides it, for strongSwan"
 _ID: Final = re.compile(r"Your (VPN Connection|Virtual Private Gateway|Transit Gateway|Customer Gateway) ID\s*:\s*(\S+)")
 _SECTION: Final = re.compile(r"conn Tunnel([12])\s*")
 _SETTING: Final = re.compile(r"\s+([a-z]+)=(\S+)\s*")
@@ -44,7 +44,9 @@ def read_strongswan_text(source: str, data: bytes) -> tuple[ImportedConnection, 
     keys = {number: text.key(number) for number in range(1, TUNNELS + 1)}
     ours = {text.setting(number, "leftid") for number in range(1, TUNNELS + 1)}
     if len(ours) > 1:
-        text.note("conn Tunnel2: leftid", "it is not that of the first tunnel", "both tunnels have one customer")
+        text.note(
+            "conn Tunnel2: leftid", "it differs from the first tunnel's", "both tunnels must have the same customer gateway"
+        )
     if text.problems:
         raise SpecError(source, text.problems)
     gateway = text.ids.get("Virtual Private Gateway", text.ids.get("Transit Gateway", ""))
@@ -106,7 +108,9 @@ class _Text:
         violation = vpn_rules.psk(key)
         if violation is not None and all(ends):
             self.note(
-                f"ipsec.secrets: {' '.join(ends)}", violation.what if key else "there is no key of these two", violation.fix
+                f"ipsec.secrets: {' '.join(ends)}",
+                violation.what if key else "there is no key for these two addresses",
+                violation.fix,
             )
         return key
 
@@ -156,13 +160,13 @@ class _Text:
         groups = {word: key for key, word in GROUPS.items()}
         if len(words) == 3 and words[0] in known[0] and words[1] in known[1] and words[2] in groups:
             return known[0][words[0]], known[1][words[1]], groups[words[2]]
-        self._wrong(number, name, Violation("it is no proposal of AWS's", "write e.g. aes128-sha1-modp1024"))
+        self._wrong(number, name, Violation("it is not a proposal of AWS", "write e.g. aes128-sha1-modp1024"))
         return "AES128", "SHA1", 2
 
     def _seconds(self, number: int, name: str) -> int:
         found = _TIME.fullmatch(self.setting(number, name))
         if found is None:
-            self._wrong(number, name, Violation("it is no time", "write e.g. 8h, or 30s"))
+            self._wrong(number, name, Violation("it is not a time", "write e.g. 8h, or 30s"))
             return 1
         return int(found[1]) * _SECONDS[found[2]]
 

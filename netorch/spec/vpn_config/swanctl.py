@@ -20,7 +20,7 @@ def swanctl_conf(facts: Facts, keys: Keys) -> str:
     """Return swanctl.conf."""
     sections = [
         head(facts, "swanctl.conf", "#"),
-        ["# Store it as /etc/swanctl/conf.d/ANY.conf, which root alone may read, then: swanctl --load-all"],
+        ["# Store it as /etc/swanctl/conf.d/ANY.conf, readable by root only, then: swanctl --load-all"],
         _daemon(facts),
         _devices(facts),
         *([_certificates(facts)] if facts.has_certificates else []),
@@ -40,7 +40,7 @@ def _daemon(facts: Facts) -> list[str]:
     timeout = min(ends.tunnel.options.dpd_timeout for ends in facts.ends)
     wait = (timeout - _dpd_delay(timeout)) / (DPD_RETRIES + 1)
     return [
-        "# charon must leave routes alone, because they are those of the devices below, and take the other end for dead after",
+        "# charon must not install routes, because the devices below have their own, and must consider the peer dead after",
         f"# {timeout} s. In /etc/strongswan.d/charon.conf:",
         "#",
         "#     charon {",
@@ -68,7 +68,7 @@ def _devices(facts: Facts) -> list[str]:
     ]
     if facts.connection.static:
         said = [
-            "# Devices and routes, as root. Routes are static: those by the first tunnel are used while its device is up.",
+            "# Devices and routes, as root. Routes are static: the first tunnel's are used while its device is up.",
             "# Take it down (ip link set DEVICE down) while that tunnel is down.",
         ]
         places = enumerate(facts.ends, 1)
@@ -76,7 +76,7 @@ def _devices(facts: Facts) -> list[str]:
             f"ip route add {cidr} dev {ends.device} metric {_METRIC * place}" for place, ends in places for cidr in facts.cidrs
         ]
     else:
-        said = ["# Devices, as root. Routes come by BGP: `netorch vpn config` writes bird.conf and frr.conf, too."]
+        said = ["# Devices, as root. BGP provides the routes: `netorch vpn config` also writes bird.conf and frr.conf."]
     return [*said, "#", *(f"{COMMAND}{command}" for command in commands)]
 
 
@@ -91,7 +91,7 @@ def _device(ends: Ends) -> list[str]:
 def _certificates(facts: Facts) -> list[str]:
     lines = [
         "# Your certificate is /etc/swanctl/x509/customer.pem, its private key is in /etc/swanctl/private.",
-        "# Those of the other end are below; store each in /etc/swanctl/x509.",
+        "# The edges' certificates are below; store each in /etc/swanctl/x509.",
     ]
     for ends in facts.ends:
         pem = facts.connection.certificates.get(ends.tunnel.edge, "")

@@ -15,7 +15,9 @@ MAX_BYTES: Final = 64 << 10  # AWS's files have 5 KB
 MAX_DEPTH: Final = 16
 MAX_ELEMENTS: Final = 2000
 
-_REPAIR: Final = "take the file as AWS has it: aws ec2 describe-vpn-connections, the field CustomerGatewayConfiguration"
+_REPAIR: Final = (
+    "use the file exactly as AWS provides it: aws ec2 describe-vpn-connections, the field CustomerGatewayConfiguration"
+)
 
 
 class Element:
@@ -71,13 +73,13 @@ class _Reader:
         try:
             self._expat.Parse(text, True)
         except expat.ExpatError as error:
-            what = f"that is no XML: {expat.ErrorString(error.code)}, in column {error.offset + 1}"
+            what = f"this is not XML: {expat.ErrorString(error.code)}, in column {error.offset + 1}"
             raise problem(self._source, self._path(), what, _REPAIR, error.lineno) from error
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
         if self._count > MAX_ELEMENTS or len(self._open) >= MAX_DEPTH:
-            what = f"there are more than {MAX_ELEMENTS} elements, or more than {MAX_DEPTH} in each other"
+            what = f"there are more than {MAX_ELEMENTS} elements, or they are nested deeper than {MAX_DEPTH}"
             raise problem(self._source, self._path(), what, _REPAIR, self._expat.CurrentLineNumber)
         parent = self._open[-1] if self._open else None
         before = len(parent.named(name)) if parent is not None else 0
@@ -97,7 +99,7 @@ class _Reader:
         self._open[-1].text += text
 
     def _doctype(self, *_said: Any) -> None:  # noqa: ANN401 - expat's own arguments, unused
-        what = "there is a document type, which may define entities"
+        what = "the file has a document type, which may define entities"
         raise problem(self._source, self._path(), what, _REPAIR, self._expat.CurrentLineNumber)
 
     def _path(self) -> str:

@@ -40,7 +40,7 @@ class EtcdAccess:
         self._call(pb.USER_GRANT_ROLE, pb.UserGrantRoleRequest(user=user, role=self._role(role)))
 
     def delete_user(self, user: str) -> None:
-        """Delete a user: the cluster refuses all further requests with its certificate. Open watches go on (identities.md)."""
+        """Delete a user: the cluster refuses all further requests with its certificate. Open watches continue (identities.md)."""
         self._call(pb.USER_DELETE, pb.UserRequest(name=user), "user name not found")
 
     def add_role(self, role: str) -> None:
@@ -73,7 +73,7 @@ class EtcdAccess:
             self._call(pb.ROLE_REVOKE, request, "permission is not granted to the role", "role name not found")
 
     def enable(self, administrator: str) -> None:
-        """Let the cluster refuse whoever is no user. The administrator is the caller, and gets the role ROOT."""
+        """Make the cluster refuse clients that are not users. The administrator is the caller, and gets the role ROOT."""
         self._call(pb.ROLE_ADD, pb.RoleAddRequest(name=ROOT), "role name already exists")
         for user in (ROOT, administrator):  # etcd wants the first; there is no certificate for it
             self.add_user(user, ROOT)

@@ -7,6 +7,7 @@ and accepts no list of host names. So this module chooses.
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
 import threading
 import time
@@ -57,8 +58,14 @@ _DENIED: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.U
 _UNKNOWN_USER: Final = "user name is empty"
 
 
-DENIED_ADVICE: Final = "use an operator's certificate; on a host, see `netorch ca list` and docs/design/identities.md"
-_FULL_ADVICE: Final = "compact and defragment the cluster, disarm the alarm, and raise --quota-backend-bytes"
+DENIED_ADVICE: Final = (
+    'docs/design/identities.md, "Which command where", says which command needs an operator\'s certificate. If an agent is '
+    "refused, an operator's `netorch ca list` shows whether etcd knows its host"
+)
+_FULL_ADVICE: Final = (
+    "compact and defragment the cluster, disarm the alarm, and raise --quota-backend-bytes; "
+    'docs/design/store.md, "When etcd is full", has the commands'
+)
 
 
 class _RightsChanged(Exception):
@@ -123,7 +130,7 @@ class Client:
         for _ in range(_TRIES):
             with contextlib.suppress(_RightsChanged):
                 return self._once(method, request)
-        raise Unanswered("the rights of users changed again and again")
+        raise Unanswered("the rights of users keep changing")
 
     def _once(self, method: Method, request: Message) -> Message:
         at, channel = self.channel()
@@ -186,7 +193,7 @@ class Client:
         """Return the error that no member answers, with the last one's error."""
         return StoreUnavailable(
             f"store: {self.address.text()}: no member of the cluster answers ({error}); "
-            "see whether a majority of them runs and can be reached"
+            "check that a majority of them is running and can be reached"
         )
 
     def close(self) -> None:
@@ -204,8 +211,10 @@ class Client:
         try:
             root, key, chain = (path.read_bytes() if path is not None else None for path in files)
         except OSError as error:
-            raise StoreUnavailable(
-                f"store: {error.filename}: {error.strerror}; give a PEM file that this user may read"
-            ) from error
+            what = "the authority's certificate" if error.filename == str(self.address.ca) else "the own certificate or key"
+            fix = "give a PEM file that this user may read"
+            if error.errno == errno.ENOENT:
+                fix = "the commands `host join` (for a host) and `ca create` or `ca operator` (for an operator) write it"
+            raise StoreUnavailable(f"store: {error.filename} ({what}): {error.strerror}; {fix}") from error
         credentials = grpc.ssl_channel_credentials(root_certificates=root, private_key=key, certificate_chain=chain)
         return grpc.secure_channel(member, credentials, _OPTIONS)

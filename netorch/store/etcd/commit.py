@@ -116,8 +116,8 @@ class Committer:
                 revision = found[0].mod_revision - 1
         except Refused as error:
             raise StoreUnavailable(
-                f"store: {self._client.address.text()}: the answer to a transaction was lost, and what happened then cannot be "
-                f"read ({error}); look whether it happened, and try again"
+                f"store: {self._client.address.text()}: the answer to a transaction was lost, and its result cannot be read "
+                f"({error}); check whether it was applied before you try again"
             ) from error
         return 0
 
@@ -146,5 +146,5 @@ def _put(key: bytes, value: bytes, lease: int = 0) -> Message:
 def _refusal(error: Refused, ops: Sequence[Put | Delete]) -> StoreError:
     leases = sorted({op.lease for op in ops if isinstance(op, Put) and op.lease})
     if "lease not found" in str(error):
-        return StoreError(f"store: lease {', '.join(map(str, leases))} is gone; grant a new one")
+        return StoreError(f"store: lease {', '.join(map(str, leases))} no longer exists; grant a new one")
     return StoreError(f"store: the cluster refuses the transaction: {error}; give its members etcd's default limits or higher")

@@ -42,7 +42,7 @@ class Frontier:
                 raise Compacted(answer.compact_revision - self._keys.base)
             if "permission denied" in answer.cancel_reason:
                 raise StoreDenied(
-                    "store: the cluster ended a watch: permission denied; see `netorch ca list` for this host's user"
+                    "store: the cluster ended a watch: permission denied; `netorch ca list`, run by an operator, lists its users"
                 )
             raise StoreUnavailable(f"store: the cluster ended a watch: {answer.cancel_reason or 'no reason'}; connect again")
         if answer.created:  # its revision is the store's, not the watch's

@@ -118,7 +118,7 @@ def decode_meta(where: str, value: bytes) -> Meta:
     try:
         meta = _meta.decode(value)
     except msgspec.DecodeError as error:
-        raise StoreUnavailable(f"store: {where}: its description is damaged ({error}); put back a backup") from error
+        raise StoreUnavailable(f"store: {where}: its description is damaged ({error}); restore a backup") from error
     if meta.format > FORMAT:
-        raise StoreUnavailable(f"store: {where} has format {meta.format}, this netorch knows {FORMAT}; upgrade netorch here")
+        raise StoreUnavailable(f"store: {where} has format {meta.format}, and this netorch supports {FORMAT}; upgrade netorch")
     return meta

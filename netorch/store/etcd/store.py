@@ -77,9 +77,16 @@ class EtcdStore:
 
     def list(self, prefix: str, revision: int = 0) -> Range:
         """Return all keys with `prefix` at `revision` (0: now)."""
+        return self._listed(prefix, revision, keys_only=False)
+
+    def revisions(self, prefix: str, revision: int = 0) -> dict[str, int]:
+        """Return the mod_revision of each key with `prefix` at `revision` (0: now); the members send no values."""
+        return {kv.key: kv.mod_revision for kv in self._listed(prefix, revision, keys_only=True).kvs}
+
+    def _listed(self, prefix: str, revision: int, *, keys_only: bool) -> Range:
         for _ in range(1 if revision else _TRIES):
             try:
-                return self._list(prefix, revision)
+                return self._list(prefix, revision, keys_only)
             except Refused as error:
                 refused = error
         raise self._past(refused, revision)
@@ -158,18 +165,23 @@ class EtcdStore:
             raise reason from error
         return current - self._keys.base, self._mark(found)
 
-    def _list(self, prefix: str, revision: int) -> Range:
+    def _list(self, prefix: str, revision: int, keys_only: bool) -> Range:
         first, end = self._keys.range(prefix)
         at = revision + self._keys.base if revision else 0
         current, (mark, page) = self._read(
             pb.RangeRequest(key=self._keys.mark, revision=at),
-            pb.RangeRequest(key=first, range_end=end, limit=PAGE, revision=at),
+            pb.RangeRequest(key=first, range_end=end, limit=PAGE, revision=at, keys_only=keys_only),
         )
-        found, at = list(page.kvs), at or current
-        while page.more:
+        found, count, at = list(page.kvs), page.count, at or current
+        while page.more and page.kvs:
             first = found[-1].key + b"\0"
-            page = self._client.call(pb.RANGE, pb.RangeRequest(key=first, range_end=end, limit=PAGE, revision=at))
+            more = pb.RangeRequest(key=first, range_end=end, limit=PAGE, revision=at, keys_only=keys_only)
+            page = self._client.call(pb.RANGE, more)
             found += page.kvs
+        if len(found) != count:
+            raise StoreUnavailable(
+                f"store: {self._where}: a member lists {len(found)} of the {count} keys below {prefix!r}; see its log"
+            )
         return Range(at - self._keys.base, tuple(map(self._keys.key_value, found)), self._mark(mark))
 
     def _read(self, *ranges: Message) -> tuple[int, Sequence[Message]]:
@@ -186,19 +198,19 @@ class EtcdStore:
     def _check(self, found: Sequence[Message]) -> None:
         """Raise StoreUnavailable unless `NAME#meta` is that of the opened store."""
         if not found:
-            raise StoreUnavailable(f"store: {self._where} was removed while in use; put back a backup, or connect again")
+            raise StoreUnavailable(f"store: {self._where} was removed while in use; restore a backup, or connect again")
         if found[0].create_revision != self._keys.base + 1 or decode_meta(self._where, found[0].value).uid != self.uid:
-            raise StoreUnavailable(f"store: {self._where} holds another store now, not {self.uid}; connect again")
+            raise StoreUnavailable(f"store: {self._where} now holds another store, not {self.uid}; connect again")
 
     def _mark(self, found: Message) -> str:
         if not found.kvs:
-            raise StoreUnavailable(f"store: {self._where}: the mark of its last transaction is gone; put back a backup")
+            raise StoreUnavailable(f"store: {self._where}: the mark of its last transaction is missing; restore a backup")
         return bytes(found.kvs[0].value).decode(errors="replace")
 
     def _past(self, error: Refused, revision: int) -> StoreError:
         """Return the reason why a revision cannot be read."""
         if error.code is grpc.StatusCode.OUT_OF_RANGE and "future" in str(error):
-            return FutureRevision(f"store: revision {revision} has not come; list again")
+            return FutureRevision(f"store: revision {revision} does not exist yet; list again")
         if error.code is grpc.StatusCode.OUT_OF_RANGE:
             return Compacted(compacted_at(self._client, self._keys, revision) or revision)
         return StoreUnavailable(f"store: {self._where}: the cluster refuses to read: {error}; see its log")
@@ -208,7 +220,7 @@ class EtcdStore:
         if not found and create:
             found = [make(self._client, keys)]
         if not found:
-            raise NoStore(f"store: {self._where}: there is no store; the first `host create` or `apply` makes one")
+            raise NoStore(f"store: {self._where}: no store exists; the first `host create` or `apply` creates one")
         meta = decode_meta(self._where, found[0].value)
         if meta.copying and not unfinished:
             raise StoreUnavailable(
@@ -229,7 +241,7 @@ def make(client: Client, keys: Keyspace, copying: str = "") -> Message:
     _, (known, *found) = _at_once(client, pb.RangeRequest(key=keys.meta), *samples)
     if any(sample.kvs for sample in found) and not known.kvs:
         raise StoreUnavailable(
-            f"store: {client.address.text()} has keys, but not the one that says which store it is; put back a backup"
+            f"store: {client.address.text()} has keys, but not the one that identifies the store; restore a backup"
         )
     content = {
         keys.meta: encode_meta(Meta(uid=secrets.token_hex(16), copying=copying)),

@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 _ANSWERS: Final = 256  # in this process's queue; further ones wait in gRPC, then in the member
 # From these versions on, a requested progress notification follows all events that it covers: etcd issue 15220.
 _PROGRESS_SINCE: Final = ((3, 4, 25), (3, 5, 8))
+_TOO_OLD: Final = (
+    "etcd is too old: changes of one transaction can arrive late, and a host that comes back counts as not running until the "
+    "next progress notification, up to 10 min; start its members with --experimental-watch-progress-notify-interval 500ms "
+    "version=%s"
+)
 
 
 class Stream:
@@ -35,7 +40,7 @@ class Stream:
         version = client.call(pb.STATUS, pb.StatusRequest()).version
         self.can_ask = _answers_progress(version)
         if not self.can_ask:
-            log.warning("etcd is too old: what one transaction changes in several places comes late version=%s", version)
+            log.warning(_TOO_OLD, version)
         self._client = client
         self._at, channel = client.channel()
         self._requests: queue.SimpleQueue[Message | None] = queue.SimpleQueue()

@@ -47,7 +47,7 @@ def _clear(client: Client, keys: Keyspace) -> None:
         return
     where = client.address.text()
     if not decode_meta(where, found[0].value).copying:
-        raise StoreUnavailable(f"store: {where} exists; give the name of one that does not, such as {where}-2")
+        raise StoreUnavailable(f"store: {where} exists; give a name that does not exist yet, such as {where}-2")
     same = pb.Compare(target=pb.WRITTEN_AT, key=keys.meta, mod_revision=found[0].mod_revision)
     for first, end in keys.whole():
         while page := client.call(pb.RANGE, pb.RangeRequest(key=first, range_end=end, limit=_PAGE, keys_only=True)).kvs:
@@ -55,5 +55,5 @@ def _clear(client: Client, keys: Keyspace) -> None:
             request = pb.TxnRequest(compare=[same], success=[pb.RequestOp(request_delete_range=remove)])
             if not client.call(pb.TXN, request).succeeded:
                 raise StoreUnavailable(
-                    f"store: {where}: somebody else copies to it now; give another name, or wait for that copy"
+                    f"store: {where}: another command is copying to it; give another name, or wait for that copy"
                 )

@@ -155,7 +155,7 @@ class EtcdWatch:
                 raise
             current, mark = self._history(0)  # there is no known mark to compare; the stream itself reports what is gone
         if current < self._seen:
-            raise FutureRevision(f"store: the cluster is at revision {current}, it was at {self._seen} before; list again")
+            raise FutureRevision(f"store: the cluster is at revision {current} and was at {self._seen} before; list again")
         self._seen = current
         if self._followed <= current:
             check_mark(self._followed, self._followed_mark, mark or self._followed_mark)

@@ -59,7 +59,7 @@ class StoreCopy(Leaseless, SqliteStore):
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _refuse(self) -> NoReturn:
-        raise StoreUnavailable(f"store: {self._original} may only be read by this user; run this as its owner")
+        raise StoreUnavailable(f"store: {self._original} is readable by this user, but not writable; run this as its owner")
 
 
 def _copy(path: Path, copy: Path) -> None:
@@ -77,7 +77,7 @@ def _copy(path: Path, copy: Path) -> None:
             time.sleep(_PAUSE_S)
     except OSError as error:
         raise StoreUnavailable(f"store: {error.filename}: {error.strerror}; run this as its owner, or in its group") from error
-    raise StoreUnavailable(f"store: {path} is written to all the time; try again, or run this as its owner")
+    raise StoreUnavailable(f"store: {path} changes too fast to be copied; try again, or run this as its owner")
 
 
 def _state(path: Path, log: Path) -> tuple[bytes, tuple[int, int]]:

@@ -61,7 +61,7 @@ def checksum_of(key: object, value: object, created: object, modified: object) -
 def _damaged(value: object) -> bytes:
     if isinstance(value, bytes):
         return DAMAGED + b"its checksum is wrong: " + value
-    return DAMAGED + f"it is a {type(value).__name__} where bytes were written: {value!r}".encode(errors="replace")
+    return DAMAGED + f"it is a {type(value).__name__} instead of bytes: {value!r}".encode(errors="replace")
 
 
 def _key(key: object) -> str:

@@ -80,7 +80,7 @@ def check_not_emptied(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size == 0:
             known = _last_revision(path)
-            said = f"{path.name}.rev says revision {known}: it was emptied; put back a backup"
+            said = f"{path.name}.rev says revision {known}: it was emptied; restore a backup"
             raise StoreUnavailable(f"store: {path} is empty, but {said}" if known else f"store: {path} is empty; remove it")
 
 
@@ -88,12 +88,12 @@ def _check_never_was(path: Path, create: bool) -> None:
     known = _last_revision(path)
     if known is not None:
         raise StoreUnavailable(
-            f"store: {path} is gone, but {path.name}.rev says revision {known}: it was removed; put back a backup, "
+            f"store: {path} no longer exists, but {path.name}.rev says revision {known}: it was removed; restore a backup, "
             f"or remove {path.name}.rev to begin a new store"
         )
     if not create:
         raise StoreUnavailable(
-            f"store: {path} does not exist; give another path, or make it: "
+            f"store: {path} does not exist; give another path, or create it: "
             "netorch apply -f FILE, or netorch host create NAME --underlay IP"
         )
 
@@ -178,13 +178,13 @@ def _check_path(path: Path) -> None:
 
 _CAUSES: Final = (
     ("SQLITE_FULL", "the disk is full", "free some space and try again"),
-    ("SQLITE_READONLY", "the file or its directory cannot be written", "run as its owner, or give another path"),
-    ("SQLITE_CANTOPEN", "the file, or one beside it, cannot be opened for writing", "make it and its directory writable"),
-    ("SQLITE_PERM", "the file cannot be opened for writing", "make it and its directory writable"),
-    ("SQLITE_NOTADB", "this is not a netorch store, or it is damaged", "give another path, or put back a backup"),
-    ("SQLITE_CORRUPT", "the file is damaged", "put back a backup"),
-    ("SQLITE_IOERR", "the disk does not answer as it should", "check the disk and its free space, then try again"),
-    ("SQLITE_BUSY", "another program holds the file", "close it (sqlite3?) and try again"),
+    ("SQLITE_READONLY", "the file or its directory is not writable", "run as its owner, or give another path"),
+    ("SQLITE_CANTOPEN", "the file, or one beside it, cannot be opened for writing", "make the file and its directory writable"),
+    ("SQLITE_PERM", "the file cannot be opened for writing", "make the file and its directory writable"),
+    ("SQLITE_NOTADB", "this is not a netorch store, or it is damaged", "give another path, or restore a backup"),
+    ("SQLITE_CORRUPT", "the file is damaged", "restore a backup"),
+    ("SQLITE_IOERR", "the disk reports an error", "check the disk and its free space, then try again"),
+    ("SQLITE_BUSY", "another program has locked the file", "close it (sqlite3?) and try again"),
 )
 
 
@@ -193,9 +193,11 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
     identity = db.execute("PRAGMA application_id").fetchone()[0]
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if identity != APPLICATION_ID:
-        raise StoreUnavailable(f"store: {path} is another program's database; give another path")
+        raise StoreUnavailable(f"store: {path} is the database of another program; give another path")
     if not 1 <= version <= VERSION:
-        raise StoreUnavailable(f"store: {path} has format {version}, this netorch knows {VERSION}; use the netorch that wrote it")
+        raise StoreUnavailable(
+            f"store: {path} has format {version}, and this netorch supports {VERSION}; use the netorch that wrote it"
+        )
     return version
 
 
@@ -217,7 +219,9 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
 def _use_log(db: sqlite3.Connection, path: Path) -> None:
     mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
-        raise StoreUnavailable(f"store: {path}: the file system allows no write-ahead log (got {mode}); use a local disk")
+        raise StoreUnavailable(
+            f"store: {path}: the file system does not support a write-ahead log (got {mode}); use a local disk"
+        )
 
 
 def _upgrade(db: sqlite3.Connection) -> None:

@@ -111,6 +111,10 @@ class SqliteStore:
         with self._reading():
             return self._list(prefix, revision)
 
+    def revisions(self, prefix: str, revision: int = 0) -> dict[str, int]:
+        """Return the mod_revision of each key with `prefix` at `revision` (0: now)."""
+        return {kv.key: kv.mod_revision for kv in self.list(prefix, revision).kvs}
+
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """Execute all `ops` in one revision if every compare holds, else nothing; durable when it returns."""
         check_txn(compares, ops)
@@ -122,7 +126,7 @@ class SqliteStore:
                     return TxnResult(False, state.revision)
             for lease in {op.lease for op in ops if isinstance(op, Put) and op.lease}:
                 if not self._db.execute("SELECT 1 FROM lease WHERE id = ?", (lease,)).fetchone():
-                    raise StoreError(f"store: lease {lease} is gone; grant a new one")
+                    raise StoreError(f"store: lease {lease} no longer exists; grant a new one")
             self._commit(state, ops, known)
             return TxnResult(True, state.revision)
 
@@ -182,7 +186,7 @@ class SqliteStore:
         with self._reading():
             state = self._state()
             if state.revision < seen:
-                raise FutureRevision(f"store: {self.path} is at revision {state.revision}, it was at {seen} before; list again")
+                raise FutureRevision(f"store: {self.path} is at revision {state.revision} and was at {seen} before; list again")
             if delivered > state.revision:
                 return delivered, mark, state.revision, ()
             if delivered + 1 < state.compacted:
@@ -238,13 +242,13 @@ class SqliteStore:
     def _state(self) -> _State:
         state = self._meta()
         if state.uid != self._uid:
-            raise StoreUnavailable(f"store: {self.path} holds another store now ({state.uid}, was {self._uid}); connect again")
+            raise StoreUnavailable(f"store: {self.path} now holds another store ({state.uid}, was {self._uid}); connect again")
         return state
 
     def _meta(self) -> _State:
         row = self._db.execute("SELECT uid, rev, compacted, (SELECT max(rev) FROM mark) FROM meta").fetchone()
         if row is None or row[1] != row[3] or not isinstance(row[0], str) or not isinstance(row[2], int):
-            raise StoreUnavailable(f"store: {self.path}: the file is damaged: it says of its revision {row}; put back a backup")
+            raise StoreUnavailable(f"store: {self.path}: the file is damaged: its revision reads {row}; restore a backup")
         return _State(*row[:3])
 
     def _check_file(self) -> None:

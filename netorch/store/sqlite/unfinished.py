@@ -21,7 +21,7 @@ class UnfinishedFile:
         self._path = path
         self._hidden = path.with_name(f".{path.name}.copying")
         if path.exists():
-            raise StoreUnavailable(f"store: {path} exists; give a path where there is nothing")
+            raise StoreUnavailable(f"store: {path} exists; give a path that does not exist yet")
         check_exists(path, create=True)
         self._clean()
         self.store = SqliteStore(self._hidden)
@@ -31,7 +31,7 @@ class UnfinishedFile:
         self.store.close()
         try:
             if Path(f"{self._hidden}-wal").exists():
-                raise StoreUnavailable(f"store: {self._path}: its log could not be written into it; see whether the disk is full")
+                raise StoreUnavailable(f"store: {self._path}: its log could not be merged; check whether the disk is full")
             os.link(self._hidden, self._path)
             directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:

@@ -21,6 +21,7 @@ from typing import Final
 
 from netorch.errors import StoreUnavailable
 from netorch.store.modes import FILE_MODE, PRIVATE_MODE, give_to_group, tighten
+from netorch.store.sqlite.holders import holder_text
 
 LOCK_TIMEOUT_S: Final = 10.0
 IDLE_CHECK_S: Final = 1.0
@@ -98,9 +99,8 @@ class RevisionFile:
                 return fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= give_up:
-                    raise StoreUnavailable(
-                        f"store: {self._lock_path}: locked by another process for {patience_s:g} s; find a stopped one with fuser"
-                    ) from None
+                    text = holder_text(self._lock_path)
+                    raise StoreUnavailable(f"store: {self._lock_path}: waited {patience_s:g} s; it is {text}") from None
             except OSError as error:
                 raise StoreUnavailable(f"store: {self._lock_path}: {error.strerror}; connect again") from error
             time.sleep(pause)
@@ -113,7 +113,7 @@ def _open(path: Path, mode: int) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
     except OSError as error:
         raise StoreUnavailable(
-            f"store: {path}: {error.strerror}; make it and its directory writable, or give another path"
+            f"store: {path}: {error.strerror}; make the file and its directory writable, or give another path"
         ) from error
     if is_new:
         give_to_group(path)

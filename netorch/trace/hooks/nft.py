@@ -15,7 +15,7 @@ import msgspec
 
 from netorch.errors import TraceError
 from netorch.state.base import OVERLAY, KernelObject, Key
-from netorch.state.nft import NftChain, NftElement, NftMap, NftTable, PortChain
+from netorch.state.nft import FlowtableDevice, NftChain, NftElement, NftMap, NftTable, PortChain
 from netorch.trace.hooks.nft_rules import Hit, Verdict, Word, parse_rule
 from netorch.trace.hooks.skb import Skb
 from netorch.trace.hooks.values import Table, split_element
@@ -83,7 +83,7 @@ class Ruleset:
             steps += 1
             rules = self._rules(chain)
             if steps > _MAX_STEPS:
-                raise TraceError(f"chain {chain}: leads round in circles; the host's kernel has drifted")
+                raise TraceError(f"chain {chain}: contains a loop; the host's kernel has drifted")
             if place >= len(rules):
                 if not stack:
                     return None
@@ -101,7 +101,7 @@ class Ruleset:
 
     def _rules(self, chain: str) -> tuple[str, ...]:
         if chain not in self._chains:
-            raise TraceError(f"chain {chain}: a rule leads there, and it does not exist; the host's kernel has drifted")
+            raise TraceError(f"chain {chain}: a rule leads to it, but it does not exist; the host's kernel has drifted")
         return self._chains[chain]
 
     def _apply(self, chain: str, text: str, skb: Skb, hits: list[Hit]) -> Verdict | None:
@@ -139,6 +139,9 @@ def table_of(objects: Mapping[Key, KernelObject], netns: str, family: str) -> Ru
             case PortChain() if family == "netdev":
                 chains[obj.ifname] = obj.rules
                 bases.append(BaseChain(name=obj.ifname, hook=obj.ifname, priority=0, accepts=False))
+            case FlowtableDevice() if own and obj.guard:
+                chains[f"guard {obj.ifname}"] = obj.guard
+                bases.append(BaseChain(name=f"guard {obj.ifname}", hook=obj.ifname, priority=0, accepts=False))
             case _:
                 pass
     return Ruleset(chains, bases, sets)
@@ -174,7 +177,7 @@ def _blocks(text: str) -> Iterable[tuple[str, str, list[str]]]:
         if head is None and line:
             head, lines = _BLOCK.fullmatch(line), []
             if head is None:
-                raise TraceError(f"nft table: {line!r} cannot be followed; trace knows netorch's own tables only")
+                raise TraceError(f"nft table: {line!r} cannot be followed; trace understands netorch's own tables only")
         elif head is not None and line == "}":
             yield head[1], head[2], lines
             head = None

@@ -53,7 +53,8 @@ Sets = Mapping[str, Table]
 Step = Callable[[Skb, Sets], "Verdict | bool"]
 _TOKEN: Final = re.compile(r'"[^"]*"|@[a-z]+,\d+,\d+|[{}]|,|[^\s{},]+')
 # Statements without effect on a single packet -> number of words. A single packet is within every limit.
-_UNHEARD: Final = {"limit": 6, "log": 7}  # limit rate R burst N packets; log prefix P group G snaplen N
+# Statements without effect on a verdict, by their words: limit rate R burst N packets; log prefix P group G snaplen N.
+_UNHEARD: Final = {"limit": 6, "log": 7}
 _OPERATORS: Final = {"|": or_, "&": and_}
 _TCP_FLAGS: Final = {"fin": FIN, "syn": SYN, "rst": RST, "ack": ACK}
 _BITMASKS: Final = frozenset({"ct state", "ct status"})
@@ -85,7 +86,7 @@ def parse_rule(text: str) -> Rule:
         while parser.words:
             parser.statement()
     except (ValueError, IndexError, KeyError) as error:
-        raise TraceError(f"rule {text!r}: cannot be followed: {error}; trace knows netorch's own rules only") from error
+        raise TraceError(f"rule {text!r}: cannot be followed: {error}; trace understands netorch's own rules only") from error
     return Rule(text=text, steps=tuple(parser.steps), counter=parser.counter)
 
 
@@ -142,6 +143,10 @@ class _Parser:
             self.steps.append(lambda skb, sets: not over)
         elif head in _UNHEARD:
             del self.words[: _UNHEARD[head]]
+        elif head == "flow":
+            self._flow()
+        elif head.startswith("@nh") and self.words[1] == "set":  # a guard's flag of a SYN, or its end: no rule sees the flag
+            del self.words[:5]
         elif self.words[1:3] in (["mark", "set"], ["priority", "set"], ["zone", "set"]):
             self._assignment(f"{self._take()}_{self._take()}")
         else:
@@ -173,6 +178,12 @@ class _Parser:
         first, _, last = ports.partition("-")
         span = (int(first), int(last or first)) if ports else None
         self.steps.append(lambda skb, sets: translate(skb, address, span))
+
+    def _flow(self) -> None:
+        for word in ("flow", "add"):
+            self._take(word)
+        name = self._take().removeprefix("@")
+        self.steps.append(lambda skb, sets: _add_flow(skb, name))
 
     def _zone(self) -> None:
         number = int(self._take(), 0)
@@ -210,7 +221,7 @@ class _Parser:
             if field is not None:
                 del self.words[:length]
                 return field
-        if self.words[0].startswith("@th,"):
+        if self.words[0].startswith("@"):
             return raw_field(self._take(), self._mask())
         if self.words[0] == "jhash":
             return self._hash()
@@ -249,6 +260,10 @@ class _Parser:
         elif word.startswith("@"):
             name = word[1:]
             self.steps.append(lambda skb, sets: _look_up(skb, sets, fields, name) is not None)
+        elif word == "&" and fields[0].words in _BITMASKS:
+            bits, wanted = self._take(), {"!=": True, "==": False}[self._take()]
+            self._take("0x0")
+            self.steps.append(_comparison(fields[0], [bits], wanted=wanted))
         else:
             wanted = word not in ("!=",)
             texts = self._values(self._take() if word in ("!=", "==") else word)
@@ -290,14 +305,14 @@ def _values_of(skb: Skb, fields: tuple[Field, ...]) -> tuple[Value, ...] | None:
 def _look_up(skb: Skb, sets: Sets, fields: tuple[Field, ...], name: str) -> str | None:
     table = sets.get(name)
     if table is None:
-        raise TraceError(f"set {name}: a rule reads it, and it is not there; the host's kernel has drifted")
+        raise TraceError(f"set {name}: a rule refers to it, but it does not exist; the host's kernel has drifted")
     values = _values_of(skb, fields)
     if values is None:
         return None
     try:
         return table.find(fields, values)
     except ValueError as error:
-        raise TraceError(f"set {name}: an element cannot be read: {error}; trace knows netorch's own sets only") from error
+        raise TraceError(f"set {name}: an element cannot be read: {error}; trace understands netorch's own sets only") from error
 
 
 def _verdict(skb: Skb, sets: Sets, fields: tuple[Field, ...], name: str) -> Verdict | bool:
@@ -337,6 +352,11 @@ def _sent_to(skb: Skb, address: str, ports: tuple[int, int] | None) -> Verdict:
 
 def _rename(skb: Skb, source: str) -> bool:
     skb.packet = msgspec.structs.replace(skb.packet, source=source)
+    return True
+
+
+def _add_flow(skb: Skb, flowtable: str) -> bool:
+    skb.flowtable = flowtable
     return True
 
 

@@ -22,6 +22,7 @@ CT_STATES: Final = {"invalid": 1, "established": 2, "related": 4, "new": 8, "unt
 _KNOWN: Final = CT_STATES["established"] | CT_STATES["related"]
 _PORT_BITS: Final = 16
 _TTL: Final = 64  # of all packets in a trace: their number of routers does not matter
+_ASSURED: Final = 4  # IPS_ASSURED: both ends have sent packets of its connection; UDP, for two seconds
 _CONFIRMED: Final = 8  # IPS_CONFIRMED: it is not the first packet of its connection
 _DST_NAT: Final = 32  # IPS_DST_NAT: the connection's destination is translated
 CT_DIRECTIONS: Final = {"original": 0, "reply": 1}
@@ -46,6 +47,8 @@ class Skb(msgspec.Struct, kw_only=True):
     ct_direction: int = 0
     ct_mark: int = 0
     ct_zone: int = 0
+    ct_assured: bool = False
+    flowtable: str = ""  # the one to which a rule has added its connection
     original: Packet | None = None  # the connection's first packet, if this is another one
     ct_dnat: bool = False  # whether a rule has translated the connection's destination
     th: bytes = b""  # from the transport header on, for rules that read raw bytes
@@ -128,6 +131,18 @@ def _flags(skb: Skb) -> int | None:
     return skb.packet.flags & (FIN | SYN | RST | ACK) if skb.packet.protocol == TCP else None
 
 
+def _flags_in_word(skb: Skb) -> int | None:
+    """Return the same where the flags are the second byte of four."""
+    flags = _flags(skb)
+    return flags << 16 if flags is not None else None
+
+
+def _syn_and_fin(skb: Skb) -> int | None:
+    """Return SYN and FIN in the same place."""
+    flags = _flags(skb)
+    return (flags & (FIN | SYN)) << 16 if flags is not None else None
+
+
 def _original_destination(skb: Skb) -> int | None:
     """Return the IPv4 destination of the connection's first packet, before translation."""
     packet = skb.original or skb.packet
@@ -136,7 +151,13 @@ def _original_destination(skb: Skb) -> int | None:
 
 def _status(skb: Skb) -> int:
     """Return the bits of `enum ip_conntrack_status` that rules use."""
-    return (_CONFIRMED if skb.ct_state & _KNOWN else 0) | (_DST_NAT if skb.ct_dnat else 0)
+    bits = {_CONFIRMED: bool(skb.ct_state & _KNOWN), _ASSURED: skb.ct_assured, _DST_NAT: skb.ct_dnat}
+    return sum(bit for bit, is_set in bits.items() if is_set)
+
+
+def _end_of_mark(bit: int) -> Callable[[Skb], int | None]:
+    """Return the reader of one end's bit in a connection's mark."""
+    return lambda skb: skb.ct_mark & bit if skb.is_tracked else None
 
 
 def _never(skb: Skb) -> None:
@@ -150,7 +171,8 @@ _FIELDS: Final = (
     ),
     Field(words="meta l4proto", read=lambda skb: skb.packet.protocol, names=_PROTOCOLS),
     Field(words="meta mark", read=lambda skb: skb.mark),
-    Field(words="meta priority", read=lambda skb: skb.priority, names={"1:4e54": 0x14E54}),
+    Field(words="meta mark & 0xffff", read=lambda skb: skb.mark & 0xFFFF),
+    Field(words="meta priority", read=lambda skb: skb.priority, names={"1:4e54": 0x14E54, "1:4e50": 0x14E50, "1:4e5c": 0x14E5C}),
     Field(words="meta pkttype", read=lambda skb: skb.pkttype, names={"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2}),
     Field(words="meta sdifname", read=lambda skb: skb.sdifname, kind=Kind.NAME),
     Field(words="iifname", read=lambda skb: skb.iifname, kind=Kind.NAME),
@@ -167,6 +189,7 @@ _FIELDS: Final = (
     Field(words="ct zone", read=lambda skb: skb.ct_zone),
     Field(words="ct reply zone", read=lambda skb: 0),  # no rule sets it
     Field(words="ct mark", read=lambda skb: skb.ct_mark if skb.is_tracked else None),
+    *(Field(words=f"ct mark & {bit:#x}", read=_end_of_mark(bit)) for bit in (1, 2)),
     Field(words="ether saddr", read=lambda skb: skb.ether_source, kind=Kind.MAC),
     Field(words="arp saddr ether", read=_never, kind=Kind.MAC),
     Field(words="arp saddr ip", read=_never),
@@ -174,11 +197,13 @@ _FIELDS: Final = (
     Field(words="ip ttl", read=lambda skb: _TTL if skb.packet.version == 4 else None),
     Field(words="ip saddr", read=_address("source", 4)),
     Field(words="ip daddr", read=_address("destination", 4)),
-    Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),  # no fragments
+    Field(words="@nh,32,32 & 0x3fff", read=lambda skb: 0),  # no fragments
+    Field(words="ip frag-off & 16383", read=lambda skb: 0 if skb.packet.version == 4 else None),
     Field(words="ip frag-off & 8191", read=lambda skb: 0 if skb.packet.version == 4 else None),
     Field(words="frag frag-off", read=_never),  # no fragment headers
     Field(words="frag more-fragments", read=_never),
     Field(words="exthdr frag", read=lambda skb: 0 if skb.packet.version == 6 else None),
+    Field(words="ip6 nexthdr", read=lambda skb: skb.packet.protocol if skb.packet.version == 6 else None, names=_PROTOCOLS),
     Field(words="ip6 saddr", read=_address("source", 6)),
     Field(words="ip6 daddr", read=_address("destination", 6)),
     Field(words="th sport", read=_ports("source_port", TCP, UDP)),
@@ -188,6 +213,8 @@ _FIELDS: Final = (
     Field(words="tcp dport", read=_ports("destination_port", TCP)),
     Field(words="udp dport", read=_ports("destination_port", UDP)),
     Field(words="@th,104,8 & 0x17", read=_flags),
+    Field(words="@th,96,32 & 0x170000", read=_flags_in_word),
+    Field(words="@th,96,32 & 0x30000", read=_syn_and_fin),
     Field(words="icmp type", read=_icmp("icmp_type", ICMP), names=_ICMP),
     Field(words="icmp code", read=_icmp("icmp_code", ICMP)),
     Field(words="icmpv6 type", read=_icmp("icmp_type", ICMPV6), names=_ICMPV6),
@@ -198,20 +225,21 @@ FIELDS: Final[dict[tuple[str, ...], Field]] = {tuple(field.words.split()): field
 
 @cache
 def raw_field(word: str, mask: str = "") -> Field:
-    """Return the field of a word such as `@th,16,16`: offset and length in bits, from the transport header on.
+    """Return the field of a word such as `@th,16,16`: a header (ll, nh or th), and offset and length in bits from it on.
 
     A mask, as a number, keeps some of its bits.
     """
-    _, offset, length = word.split(",")
+    base, offset, length = word.split(",")
+    header = _HEADERS[base]
     first, last = int(offset), int(offset) + int(length)
     kept = int(mask, 0) if mask else (1 << (last - first)) - 1
 
     def read(skb: Skb) -> int | None:
-        th = skb.th or _quotation(skb.packet)
-        bits = len(th) * 8
+        held = header(skb)
+        bits = len(held) * 8
         if last > bits:
             return None
-        return int.from_bytes(th, "big") >> (bits - last) & kept
+        return int.from_bytes(held, "big") >> (bits - last) & kept
 
     return Field(words=f"{word} & {mask}" if mask else word, read=read)
 
@@ -230,6 +258,11 @@ def _quotation(packet: Packet) -> bytes:
     return struct.pack("!BB6x", packet.icmp_type, packet.icmp_code) + _network(about)
 
 
+def _ethernet(skb: Skb) -> bytes:
+    """Return an Ethernet header. The destination is zero: no rule reads it."""
+    return bytes(6) + bytes.fromhex(skb.ether_source.replace(":", "")) + struct.pack("!H", ETHERTYPE[skb.packet.version])
+
+
 def _network(packet: Packet) -> bytes:
     """Return an IP header without options, with the fields that rules read."""
     if packet.version == 4:
@@ -237,6 +270,13 @@ def _network(packet: Packet) -> bytes:
     else:
         fixed = struct.pack("!IHBB", 6 << 28, 0, packet.protocol, 63)
     return fixed + packed(packet.source) + packed(packet.destination)
+
+
+_HEADERS: Final[dict[str, Callable[[Skb], bytes]]] = {
+    "@ll": _ethernet,
+    "@nh": lambda skb: _network(skb.packet),
+    "@th": lambda skb: skb.th or _quotation(skb.packet),
+}
 
 
 def encapsulated(packet: Packet, vni: int) -> bytes:

@@ -32,12 +32,16 @@ from policy.nftgen import raw
 from policy.skeleton import FRAGMENT_MBYTES_PER_S, FRAGMENTS_PER_S
 
 EVERYONE = "0.0.0.0/0"
+EVERYONE6 = "::/0"
 PAIR = "10.44.0.0/16"  # both instances
+PAIR6 = "fd00:44::/56"
 THIRD = ("hv3", "192.0.2.3")  # a host that appears only in mappings
 FULL_RULES = 50  # EC2's quota is 60 a direction
-LOW = (1, 1023)  # the ports that ACLs let in and out
+LOW = (1, 16_383)  # the ports that ACLs let in and out; answers go to SOURCE and above: up to 15,000 connections
 ACL_CLOSED = "10.44.99.0/24"
 ACL_OPEN = [f"10.{100 + number}.0.0/16" for number in range(8)]
+ACL_CLOSED6 = "fd00:44:0:99::/64"
+ACL_OPEN6 = [f"fd00:{100 + number}::/32" for number in range(8)]
 
 Peer = tuple[str, int, int]  # CIDR, first and last UDP port
 
@@ -49,6 +53,12 @@ def peers(count: int) -> list[Peer]:
         for number in range(count)
     ]
     return [(PAIR, PORT, PORT), *others[1:]]
+
+
+def peers6(count: int) -> list[Peer]:
+    """Return the same permissions for IPv6, each with a /64."""
+    others = [(f"fd01:{number:x}::/64", first, last) for number, (_, first, last) in enumerate(peers(count))]
+    return [(PAIR6, PORT, PORT), *others[1:]]
 
 
 def ports_of_one(count: int) -> list[Peer]:
@@ -72,10 +82,10 @@ class Policy:
         self._subnets = [decode(kv, Subnet) for kv in site.store.list(keys.vpc_prefix(VNI)).kvs if "/subnet/" in kv.key]
         self._numbers = iter(range(1, 1 << 40))
 
-    def full(self) -> None:
-        """Set fifty permissions a direction, and ACLs with ten entries a direction between the subnets."""
-        self.permit(peers(FULL_RULES))
-        self._site.put([(keys.resource(self._acl_id), _acl(self._acl_id))])
+    def full(self, *, dual_stack: bool = False) -> None:
+        """Set fifty permissions a direction and IP version, and ACLs with ten entries between the subnets."""
+        self.permit(peers(FULL_RULES) + (peers6(FULL_RULES) if dual_stack else []))
+        self._site.put([(keys.resource(self._acl_id), _acl(self._acl_id, dual_stack=dual_stack))])
         self._associate(self._acl_id)
 
     def without_acl(self) -> None:
@@ -90,7 +100,9 @@ class Policy:
     def permit_untracked(self, count: int) -> None:
         """Let members receive single UDP ports from everyone, and send everything: EC2 tracks none of these connections."""
         ports = [PORT, *(2000 + 2 * number for number in range(count - 1))]
-        self._replace([self._rule(cidr=EVERYONE, ports=(port, port)) for port in ports], [self._rule(cidr=EVERYONE)])
+        all_ = (EVERYONE, EVERYONE6)
+        ingress = [self._rule(cidr=cidr, ports=(port, port)) for port in ports for cidr in all_]
+        self._replace(ingress, [self._rule(cidr=cidr) for cidr in all_])
 
     def permit_groups(self, count: int) -> None:
         """Let members reach members, and the single member of each of `count` - 1 other groups."""
@@ -140,14 +152,15 @@ class Policy:
         self._site.put([(keys.resource(subnet.id), subnet) for subnet in changed])
 
 
-def _acl(acl_id: str) -> NetworkAcl:
-    """Return an ACL that allows UDP to low ports of the VPC's addresses except one /24, and of eight other networks."""
-    denied = AclEntry(number=100, allow=False, protocol=UDP, cidr=ACL_CLOSED, from_port=LOW[0], to_port=LOW[1])
-    allowed = [
-        AclEntry(number=110 + number, allow=True, protocol=UDP, cidr=cidr, from_port=LOW[0], to_port=LOW[1])
-        for number, cidr in enumerate((PAIR, *ACL_OPEN))
-    ]
-    return NetworkAcl(id=acl_id, vni=VNI, name="guarded", ingress=(denied, *allowed), egress=(denied, *allowed))
+def _acl(acl_id: str, *, dual_stack: bool) -> NetworkAcl:
+    """Return an ACL that allows UDP to low ports of the VPC's addresses except one subnet, and of eight other networks."""
+    kinds = [(ACL_CLOSED, (PAIR, *ACL_OPEN)), *([(ACL_CLOSED6, (PAIR6, *ACL_OPEN6))] if dual_stack else [])]
+    ordered = [(cidr, cidr == closed) for closed, opened in kinds for cidr in (closed, *opened)]
+    entries = tuple(
+        AclEntry(number=100 + number, allow=not denied, protocol=UDP, cidr=cidr, from_port=LOW[0], to_port=LOW[1])
+        for number, (cidr, denied) in enumerate(ordered)
+    )
+    return NetworkAcl(id=acl_id, vni=VNI, name="guarded", ingress=entries, egress=entries)
 
 
 # What an expert types for this host and its one instance under `Policy.full`, equal in function to netorch's ruleset:
@@ -262,13 +275,39 @@ def values(here: Side, there: Side) -> dict[str, object]:
 
 
 def only_connections() -> None:
-    """Keep only zones and connection tracking in the overlay's inet table."""
+    """Keep only zones and connection tracking in the overlay's inet table; it still clears marks, as the whole policy does.
+
+    A marked packet misses the VXLAN device's cached route to the other host, at some 775 instructions. With the whole policy no
+    packet has a mark there. Source: include/net/ip_tunnels.h, ip_tunnel_dst_cache_usable.
+    """
     for side in SIDES:
-        load_in(overlay_netns(side.host), "flush chain inet netorch forward\nchain inet netorch forward { policy accept; }\n")
+        rules = "flush chain inet netorch forward\nchain inet netorch forward { policy accept; meta mark set 0x0; }\n"
+        load_in(overlay_netns(side.host), rules)
 
 
-def without_table(family: str) -> None:
-    """Delete one of netorch's tables: `inet` and `netdev` of the overlay, `ip` of the underlay."""
+def only_ports_and_verification() -> None:
+    """Delete the overlay's inet table."""
     for side in SIDES:
-        namespace = side.host if family == "ip" else overlay_netns(side.host)
-        run("ip", "netns", "exec", namespace, "nft", "delete", "table", family, "netorch")
+        without_table("inet", overlay_netns(side.host))
+
+
+def only_verification() -> None:
+    """Delete the overlay's remaining table, that of the ports."""
+    for side in SIDES:
+        without_table("netdev", overlay_netns(side.host))
+
+
+def no_policy() -> None:
+    """Delete netorch's last table, which verifies VXLAN packets."""
+    for side in SIDES:
+        without_table("ip", side.host)
+
+
+def without_table(family: str, namespace: str) -> None:
+    """Delete one of netorch's tables."""
+    nft(namespace, "delete", "table", family, "netorch")
+
+
+def nft(namespace: str, *words: str) -> str:
+    """Run nft in a namespace and return its output. Raises RuntimeError."""
+    return run("ip", "netns", "exec", namespace, "nft", *words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from netorch.store.base import Put
 from netorch.store.rules import MAX_OPS
 
 VNI = 5_000
+PATIENCE_S = 60
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,8 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     instance: str  # name of its namespace
     subnet: str
     address: str
+    subnet6: str
+    ipv6_address: str
     mac: str
 
 
@@ -47,6 +51,8 @@ SIDES = (
         instance="i-1",
         subnet="10.44.12.0/24",
         address="10.44.12.4",
+        subnet6="fd00:44:0:12::/64",
+        ipv6_address="fd00:44:0:12::4",
         mac="02:00:00:00:01:04",
     ),
     Side(
@@ -56,6 +62,8 @@ SIDES = (
         instance="i-2",
         subnet="10.44.13.0/24",
         address="10.44.13.5",
+        subnet6="fd00:44:0:13::/64",
+        ipv6_address="fd00:44:0:13::5",
         mac="02:00:00:00:01:05",
     ),
 )
@@ -117,12 +125,13 @@ def build_plain() -> str:
     return SIDES[1].mac
 
 
-def cloud(others: int, tables: int) -> Cloud:
+def cloud(others: int, tables: int, *, dual_stack: bool) -> Cloud:
     """Return a VPC with the two instances, and `others` more VPCs on both hosts, half of them with smaller VNIs.
 
     With several route tables, the subnets of the two instances use one each, and both hosts have a port in each of the rest.
     """
     first = VNI - others // 2
+    ranges6 = {side.host: side.subnet6 if dual_stack else "" for side in SIDES}
     return Cloud(
         hosts=[HostDecl(name=side.host, underlay=side.vtep) for side in SIDES],
         vpcs=[
@@ -130,11 +139,17 @@ def cloud(others: int, tables: int) -> Cloud:
                 name=f"vpc-{vni}",
                 owner="customer",
                 cidrs=["10.44.0.0/16"],
+                ipv6_cidrs=["fd00:44::/56"] if dual_stack else [],
                 vni=vni,
                 route_tables=[RouteTableDecl(name=f"t{number}") for number in range(1, tables)],
                 subnets=[
                     *(
-                        SubnetDecl(name=f"of-{side.host}", cidr=side.subnet, route_table=f"t{number}" if number < tables else "")
+                        SubnetDecl(
+                            name=f"of-{side.host}",
+                            cidr=side.subnet,
+                            ipv6_cidr=ranges6[side.host],
+                            route_table=f"t{number}" if number < tables else "",
+                        )
                         for number, side in enumerate(SIDES, 1)
                     ),
                     *(
@@ -144,7 +159,7 @@ def cloud(others: int, tables: int) -> Cloud:
                 ],
                 security_groups=[_GROUP],
                 instances=[
-                    *(_instance(side, measured=vni == VNI) for side in SIDES),
+                    *(_instance(side, measured=vni == VNI, dual_stack=dual_stack) for side in SIDES),
                     *(_beside(side, number) for number in range(3, tables) for side in SIDES),
                 ],
             )
@@ -156,12 +171,13 @@ def cloud(others: int, tables: int) -> Cloud:
 _GROUP = SecurityGroupDecl(name="measured", ingress=[IngressDecl(protocol="all", source="sg-measured")])
 
 
-def _instance(side: Side, measured: bool) -> InstanceDecl:
+def _instance(side: Side, *, measured: bool, dual_stack: bool) -> InstanceDecl:
     decl = InstanceDecl(
         name=f"on-{side.host}",
         subnet=f"of-{side.host}",
         host=side.host,
         address=side.address,
+        ipv6_address=side.ipv6_address if dual_stack else "",
         security_groups=[_GROUP.name],
         attachment=Attachment.TAP,
     )
@@ -180,12 +196,12 @@ def _beside(side: Side, number: int) -> InstanceDecl:
 class Site:
     """The cloud as the control plane and an agent for each host have built it and maintain it."""
 
-    def __init__(self, others: int = 0, tables: int = 1) -> None:
+    def __init__(self, others: int = 0, tables: int = 1, *, dual_stack: bool = False) -> None:
         underlay()
         self._directory = tempfile.TemporaryDirectory()
         path = f"{self._directory.name}/netorch.db"
         self.store = open_store(path, create=True)
-        apply_cloud(self.store, plan_cloud(self.store, Caller(operator=True), cloud(others, tables)))
+        apply_cloud(self.store, plan_cloud(self.store, Caller(operator=True), cloud(others, tables, dual_stack=dual_stack)))
         self._agents: list[Agent] = []
         for side in SIDES:
             descriptor = netns.find(side.host)
@@ -215,8 +231,14 @@ class Site:
         self._directory.cleanup()
 
     def _check(self) -> None:
+        """Wait until no agent has a problem: netorch's own daemon starts slowly in such a machine. Raises RuntimeError."""
         for agent in self._agents:
-            if agent.reconciler.problems:
+            for _ in range(PATIENCE_S):
+                if not agent.reconciler.problems:
+                    break
+                time.sleep(1)
+                agent.turn()
+            else:
                 raise RuntimeError(f"agent of {agent.host_name}: {agent.reconciler.problems}")
 
 

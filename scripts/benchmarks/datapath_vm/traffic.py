@@ -17,6 +17,7 @@ from netorch.state.owner import overlay_netns
 PKTGEN = Path("/proc/self/net/pktgen")  # of the namespace of this process
 PORT = 9
 SETTINGS = ("pkt_size 60", "delay 0")  # 60 bytes and a checksum: 64
+SETTINGS6 = ("pkt_size 78",)  # the generator's least for IPv6
 FOREIGN_MAC = "02:00:00:00:ff:ff"
 FORGED = "10.44.12.77"
 SOURCE = 1000
@@ -26,12 +27,24 @@ _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _FLUSH = struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 1, 0, 0, socket.AF_UNSPEC, 0, 0)  # CTNETLINK, DELETE of everything, REQUEST
 
 
+ASSURED_S = 2.1  # the kernel takes UDP for a stream if it is still answered two seconds after its first answer
+# Packets that are sent at once when each must arrive: half of what may wait for a processor (net.core.netdev_max_backlog). Where
+# receiving them takes longer than sending them, the rest would be lost. Smaller batches take too long: the generator waits an
+# eighth of a second after each, and flows that see no packet end after 30 s.
+BATCH = 500
+ARRIVAL_S = 10.0
+
+
 class Flow(Enum):
     """The state of the sent packets' connections."""
 
     ANSWERED = "answered"  # one connection, which has seen an answer
     ONE_WAY = "one way"  # one connection without answers
     NEW = "new"  # each packet is the first of its connection
+    LASTING = "lasting"  # connections that have been answered for two seconds: flowtables forward them, where rules let them
+
+
+EVALUATED = (Flow.ANSWERED, Flow.ONE_WAY, Flow.NEW)  # each packet passes the chains
 
 
 def deafen_receiver() -> None:
@@ -47,21 +60,31 @@ def send(
     ends: tuple[Side, Side] = (SIDES[0], SIDES[1]),
     source: str = "",
     ports: tuple[int, int] = (SOURCE, PORT),
-    each_new: bool = False,
+    flows: int = 1,
+    version: int = 4,
 ) -> float:
-    """Send packets and return the nanoseconds per packet. `each_new` takes a higher source port for each."""
+    """Send packets and return the nanoseconds per packet. Ports of the initiator, SOURCE and above, take turns in `flows`."""
     sender, receiver = ends
-    source = source or sender.address
-    first, port = ports
-    last = first + count if each_new else first
+    if version == 4:
+        source = source or sender.address
+        addresses: tuple[str, ...] = (
+            f"src_min {source}",
+            f"src_max {source}",
+            f"dst_min {receiver.address}",
+            f"dst_max {receiver.address}",
+        )
+    else:
+        addresses = (*SETTINGS6, f"src6 {sender.ipv6_address}", f"dst6 {receiver.ipv6_address}")
+    spans = [(port, port + flows if port >= SOURCE and flows > 1 else port) for port in ports]
     return generate(
         sender.instance,
         "eth0",
         count,
         f"src_mac {sender.mac}",
         f"dst_mac {dst_mac}",
-        *(f"src_min {source}", f"src_max {source}", f"dst_min {receiver.address}", f"dst_max {receiver.address}"),
-        *(f"udp_src_min {first}", f"udp_src_max {last}", f"udp_dst_min {port}", f"udp_dst_max {port}"),
+        *addresses,
+        *(f"udp_{which}_min {first}" for which, (first, _) in zip(("src", "dst"), spans, strict=True)),
+        *(f"udp_{which}_max {last}" for which, (_, last) in zip(("src", "dst"), spans, strict=True)),
     )
 
 
@@ -111,16 +134,50 @@ def forget_flows(*namespaces: str) -> None:
         os.close(descriptor)
 
 
-def begin(flow: Flow, dst_mac: str) -> None:
+def begin(flow: Flow, dst_mac: str, *, flows: int = 1, version: int = 4) -> None:
     """Prepare the connections for a kind of flow. Raises RuntimeError when no answer arrives."""
     forget_flows()
-    if flow is Flow.ANSWERED:
-        sender, receiver = SIDES
-        send(1, dst_mac)
-        before = received(sender)
-        send(1, dst_mac, ends=(receiver, sender), ports=(PORT, SOURCE))
-        if received(sender) == before:
-            raise RuntimeError("datapath: the answer to a packet did not arrive")
+    if flow in (Flow.ANSWERED, Flow.LASTING):
+        _talk(dst_mac, flows, version)
+    if flow is Flow.LASTING:
+        time.sleep(ASSURED_S)
+        for _ in range(2):
+            _talk(dst_mac, flows, version)
+
+
+def _talk(dst_mac: str, flows: int, version: int) -> None:
+    """Send a packet and an answer of each connection."""
+    sender, receiver = SIDES
+    for first in range(SOURCE, SOURCE + flows, BATCH):
+        count = min(BATCH, SOURCE + flows - first)
+        _send_all(count, dst_mac, (sender, receiver), (first, PORT), version)
+        _send_all(count, dst_mac, (receiver, sender), (PORT, first), version)
+
+
+def _send_all(count: int, dst_mac: str, ends: tuple[Side, Side], ports: tuple[int, int], version: int) -> None:
+    """Send a packet of each connection and wait until all have arrived. Raises RuntimeError."""
+    before = received(ends[1])
+    send(count, dst_mac, ends=ends, ports=ports, flows=count, version=version)
+    end = time.monotonic() + ARRIVAL_S
+    while received(ends[1]) < before + count:  # not `!=`: the router also resolves addresses
+        if time.monotonic() > end:
+            raise RuntimeError(f"datapath: of {count} packets to ports {ports} {received(ends[1]) - before} arrived")
+        time.sleep(0.01)
+
+
+def memory_of_flows(flow: Flow, dst_mac: str, flows: int) -> float:
+    """Return the bytes of kernel memory that a host takes for each of many connections of a kind."""
+    forget_flows()
+    time.sleep(ASSURED_S)  # memory of deleted connections is freed a moment later
+    before = _slab()
+    begin(flow, dst_mac, flows=flows)
+    return (_slab() - before) / flows / len(SIDES)
+
+
+def _slab() -> int:
+    """Return the bytes in the kernel's allocator of small objects."""
+    (line,) = (line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("Slab:"))
+    return int(line.split()[1]) << 10
 
 
 def shuffle_slabs(number: int, namespace: str = SIDES[0].host) -> None:
@@ -139,17 +196,19 @@ def shuffle_slabs(number: int, namespace: str = SIDES[0].host) -> None:
     os.close(descriptor)
 
 
-def measure(dst_mac: str, count: int, runs: int, flow: Flow | None = None) -> list[float]:
+def measure(dst_mac: str, count: int, runs: int, flow: Flow | None = None, *, flows: int = 1, version: int = 4) -> list[float]:
     """Return the nanoseconds per packet of several runs. Raises RuntimeError when too few runs lose no packet."""
-    send(count // 4, dst_mac)
+    send(count // 4, dst_mac, version=version)
     values: list[float] = []
     for number in range(3 * runs):
         if flow is not None:
-            begin(flow, dst_mac)
+            begin(flow, dst_mac, flows=flows, version=version)
         before = received()
-        each_new = flow is Flow.NEW
         shuffle_slabs(number)
-        value = send(count, dst_mac, ports=(NEW_SOURCE if each_new else SOURCE, PORT), each_new=each_new)
+        if flow is Flow.NEW:
+            value = send(count, dst_mac, ports=(NEW_SOURCE, PORT), flows=count, version=version)
+        else:
+            value = send(count, dst_mac, flows=flows, version=version)
         if received() - before == count:  # otherwise the queue before the receiver overflowed
             values.append(value)
         if len(values) == runs:

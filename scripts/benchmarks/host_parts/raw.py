@@ -24,12 +24,13 @@ from netorch.state.base import OVERLAY, UNDERLAY, KernelObject
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import AdminUp, Link, Sysctl, TapPort, Vrf, Vxlan
-from netorch.state.nft import NftChain, NftElement, NftMap, PortChain
+from netorch.state.nft import Flowtable, FlowtableDevice, NftChain, NftElement, NftMap, PortChain
 from netorch.state.op import Create, Op
 from netorch.state.owner import overlay_netns
 from policy.skeleton import overlay_tables, underlay_table
 
 ROUNDS = 2
+_OF_NFT = NftMap | NftChain | NftElement | PortChain | Flowtable | FlowtableDevice
 VTEP = "192.0.2.11"
 
 
@@ -63,15 +64,16 @@ class Raw:
         self.send(self.overlay, [encode.set_altname(obj.ifname) for obj in vxlans])
         self.unclocked([obj for obj in objects if isinstance(obj, TapPort)])
         self.unclocked([obj for obj in objects if isinstance(obj, Sysctl) and obj.ifname])
-        self.build_nft(objects)
+        self.build_nft([obj for obj in objects if not isinstance(obj, FlowtableDevice)])
         index = self.indexes([obj for obj in objects if isinstance(obj, Link)])
         entries = [obj for obj in objects if isinstance(obj, AdminUp | Address | Neighbour | Fdb | Route)]
         self.send(self.overlay, [message for obj in entries for message in encode.pack(obj, index.__getitem__)])
+        self.build_nft([obj for obj in objects if isinstance(obj, FlowtableDevice)])
         return self.seconds
 
     def build_nft(self, objects: Sequence[KernelObject]) -> None:
-        """Create chains, rules, sets and elements in as many transactions as the agent uses."""
-        made = [obj for obj in objects if isinstance(obj, NftMap | NftChain | NftElement | PortChain)]
+        """Create chains, rules, sets, elements, and flowtables or their devices, in as many transactions as the agent uses."""
+        made = [obj for obj in objects if isinstance(obj, _OF_NFT)]
         specs = {name: spec for driver in self.kernel._nft for (_, name), spec in driver._specs.items()}  # from the skeletons
         specs |= {obj.name: obj.spec for obj in made if isinstance(obj, NftMap)}
         for namespace, socket in self.commits.items():

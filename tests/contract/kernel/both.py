@@ -13,12 +13,16 @@ from netorch.drivers import ethtool, netns
 from netorch.drivers.base import Kernel
 from netorch.drivers.daemons.sealing import EdgeKey
 from netorch.drivers.fake.kernel import FakeKernel
+from netorch.drivers.nft.commands import steps
+from netorch.drivers.nft.wire.commit import CommitSocket
+from netorch.drivers.nft.wire.encode import messages
+from netorch.drivers.nft.wire.messages import transaction
 from netorch.state.base import OUTSIDE, OVERLAY, KernelObject, link_key
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import Address, Neighbour, Route
 from netorch.state.link import AdminUp, CableEnd, Gro, IncompleteLink, Link, Uplink
 from netorch.state.netns import Namespace
-from netorch.state.nft import NftElement, NftTable, PortChain
+from netorch.state.nft import Flowtable, FlowtableDevice, NftElement, NftTable, PortChain
 from netorch.state.op import Create, Delete, Replace
 from netorch.state.owner import altname, netns_name, overlay_netns
 from netorch.state.rooted import Vlan, Xfrm
@@ -125,6 +129,10 @@ class LinuxStand:
                 self._run(obj.netns, "nft", f"delete element {obj.family} netorch {obj.set} {{ {' . '.join(obj.items)} }}")
             case PortChain():
                 self._run(obj.netns, "nft", f"flush chain netdev netorch {obj.ifname}; delete chain netdev netorch {obj.ifname}")
+            case Flowtable():
+                self._run(obj.netns, "nft", f"delete flowtable inet netorch {obj.name}")
+            case FlowtableDevice():
+                self._delete_packed(obj)  # nft 1.0.6 names no hook in such a command, and Linux refuses it
             case NftTable():
                 self._run(obj.netns, "nft", f"delete table {obj.family} netorch")
             case _:
@@ -190,6 +198,14 @@ class LinuxStand:
 
         with restarted(HOST, self._key) as kernel:
             yield kernel
+
+    def _delete_packed(self, obj: KernelObject) -> None:
+        fd = netns.find(overlay_netns(HOST))
+        with netns.inside(fd):
+            another = CommitSocket()
+        os.close(fd)
+        assert another.commit(transaction(messages(steps([Delete(obj)]), lambda change: change.spec))) == 0
+        another.close()
 
     def _run(self, label: str, *words: str) -> str:
         name = overlay_netns(HOST) if label == OVERLAY else netns_name(HOST, label)

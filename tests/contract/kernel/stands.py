@@ -16,11 +16,13 @@ from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Neighbour, Route, Rule
 from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Gro, Inside, TapPort, Uplink, VethPort, Vrf, Vxlan
+from netorch.state.nft import Flowtable, FlowtableDevice
 from netorch.state.op import Create, Op
 from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
 from netorch.state.tc import Clsact, Match, Receive, Redirect, StrangeFilter, TcFilter
 from policy import nftgen, skeleton
+from policy.tables.offload import PORT_GUARD, VXLAN_GUARD
 from tests import chains
 
 HOST = "contract"
@@ -67,6 +69,11 @@ ELEMENTS = (
 )
 CHAIN = nftgen.port_chain(VNI, PORT, MAC, "10.0.0.11", ("2001:db8::11", "::"))
 ZONE = chains.element("zone", "vx5000", value="0x7")
+FLOWTABLE = Flowtable(vni=VNI, name="flows-001388")
+FLOWTABLE_DEVICES = tuple(
+    FlowtableDevice(vni=VNI, ifname=ifname, flowtable=FLOWTABLE.name, guard=guard)
+    for ifname, guard in (("vx5000", VXLAN_GUARD), (PORT, PORT_GUARD))
+)
 FLOW = Flow(
     zone=7,
     protocol=6,
@@ -107,6 +114,8 @@ VPC: tuple[KernelObject, ...] = (
     *ELEMENTS,
     *chains.verdicts(PORT),
     ZONE,
+    FLOWTABLE,
+    *FLOWTABLE_DEVICES,
     ADDRESS,
     AdminUp(vni=VNI, ifname="vx5000"),
     AdminUp(vni=VNI, ifname=PORT),

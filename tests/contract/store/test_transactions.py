@@ -133,10 +133,14 @@ class TestListings:
         assert [(kv.key, kv.value) for kv in store.list("p/", 3).kvs] == [("p/a", b"new"), ("p/b", b"x")]
         assert store.list("p/", 1).kvs == ()
         assert store.list("p/", 5) == store.list("p/")
+        for at in (0, 1, 3, then.revision):
+            assert store.revisions("p/", at) == {kv.key: kv.mod_revision for kv in store.list("p/", at).kvs}
 
     def test_a_listing_at_a_revision_to_come_is_refused(self, store: Store) -> None:
         with pytest.raises(FutureRevision):
             store.list("", 2)
+        with pytest.raises(FutureRevision):
+            store.revisions("", 2)
 
 
 class TestMarks:
@@ -171,7 +175,7 @@ class TestMarks:
         put(store, "a")
         put(store, "a")
         watch = store.watch([""], 3, "another")
-        with pytest.raises(OtherHistory, match="revision 2 did not happen"):
+        with pytest.raises(OtherHistory, match="history up to revision 2 differs"):
             watch.poll()
         watch.close()
         watch = store.watch([""], 3, store.mark(2))

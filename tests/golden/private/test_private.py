@@ -186,6 +186,6 @@ def test_a_device_that_the_edge_needs_is_no_port_and_that_is_said(device: str, u
     vif = msgspec.structs.replace(VIF, device=device, outer_vlan=0)
     view = edge_view(LocalVif(vif=vif, secret="c2VhbGVk", is_up=True))
     problems = [left_out_by(part, view).text for part in parts_of(PRIVATE, ProblemPart)]
-    assert f"virtual interface port: {device} is this edge's {use}, which others need; netorch dx vif delete" in problems
+    assert f"virtual interface port: {device} is this edge's {use}, which other gateways need; netorch dx vif delete" in problems
     assert "type vlan" not in compiled(PRIVATE, view)
     assert f"link {device} from the underlay" not in explain_state(compile_host(PRIVATE, EDGE, {VNI: view}))

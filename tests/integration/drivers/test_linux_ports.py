@@ -157,7 +157,7 @@ def test_a_device_of_the_instance_itself_is_in_the_way(kernel: LinuxKernel) -> N
     foreigner(INSTANCE, "link add eth0 type dummy")
     (failure,) = kernel.apply([Create(VETH)])
     assert failure.error.errno == errno.EEXIST
-    assert "has a device eth0 of its own" in str(failure.error)
+    assert "has another device eth0" in str(failure.error)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ CHANGES = {
         NftChain(
             vni=chains.VNI,
             name=chains.INGRESS,
-            rules=(*chains.INGRESS_CHAIN.rules[:3], "drop"),
+            rules=(*chains.INGRESS_CHAIN.rules[:5], "drop"),
             sets=chains.INGRESS_CHAIN.sets[:2],
         ),
     ),
@@ -225,7 +225,7 @@ ALTERATIONS: dict[str, tuple[str, Key]] = {
     ),
     "a shared chain added": ("add chain inet netorch extra { accept; }", SKELETON.key),
     "a shared rule flushed": ("flush chain inet netorch drop_sg_egress", SKELETON.key),
-    "a shared set widened": ("add element inet netorch tracked_egress { original . 0x0 }", SKELETON.key),
+    "a shared map widened": ('add element inet netorch zone { "eth0" : 7 }', SKELETON.key),
 }
 
 

@@ -18,8 +18,9 @@ from netorch.drivers.nft.monitor import NETLINK_NETFILTER
 from netorch.drivers.nft.wire.commit import CommitSocket
 from netorch.drivers.nft.wire.encode import messages
 from netorch.drivers.nft.wire.messages import GET_CHAIN, GET_ELEMENTS, GET_RULE, GET_SET, transaction
+from netorch.model.routing.next_hop import TARGET_HOPS
 from netorch.state.base import OVERLAY, KernelObject
-from netorch.state.nft import NftChain, NftElement, NftMap, PortChain
+from netorch.state.nft import Flowtable, NftChain, NftElement, NftMap, PortChain
 from netorch.state.op import Create, Op
 from netorch.state.owner import NFT_TABLE
 from policy import nftgen, skeleton
@@ -47,8 +48,19 @@ LITERALS = (
     "ip6 daddr 2001:db8::/33 icmpv6 type 0-255 icmpv6 code 4 goto sent",
     "th dport 80-443 meta l4proto 6 ip saddr 10.0.0.0/8 goto sent",
     "meta mark 0x4e55 return",
+    "meta mark & 0xffff != 0x0 return",
+    "meta mark 0x4e5a iifname vrf5000 meta l4proto 6 ct status & 0x4 != 0x0 accept",
+    "meta mark 0x0 oifname vx5000 meta l4proto 17 accept",
+    "ct status & 0x4 != 0x0 meta mark 0x0 meta l4proto 6-17 oifname vx5000 accept",
+    "meta mark 0x0 oifgroup 0x4e54 accept",
+    "meta priority 1:4e54 meta pkttype host accept",
+    "meta priority set 1:4e50 accept",
+    "@th,96,32 & 0x30000 == 0x20000 meta l4proto 6 goto sent",
+    f"ct status & 0x4 != 0x0 ip daddr != 10.0.0.0/24 jump {chains.ACL}",
     f"ip saddr 10.0.0.0/24 rt ip nexthop 240.0.0.1 jump {chains.ACL}",
     f"ip6 saddr 2001:db8::/64 rt ip6 nexthop fe80::4f:0:1 jump {chains.ACL}",
+    f"ip daddr 10.0.0.0/16 rt ip nexthop {TARGET_HOPS[4]} goto sent",
+    f"ip6 daddr 2001:db8::/56 rt ip6 nexthop {TARGET_HOPS[6]} goto sent",
 )
 EVERY_LENGTH = NftChain(
     name=BORDER,
@@ -76,7 +88,7 @@ MANY_CHAIN = NftChain(
 )
 PORT_CHAIN = nftgen.port_chain(chains.VNI, PORT, "06:00:00:00:00:01", "10.44.12.4", ("2001:db8::4", "fe80::1:2", "::"))
 FORMS: list[KernelObject] = [*chains.POLICY, EVERY_LENGTH, MANY_CHAIN, *chains.verdicts(PORT), PORT_CHAIN]
-OF_TABLES = NftMap | NftChain | NftElement | PortChain
+OF_TABLES = Flowtable | NftMap | NftChain | NftElement | PortChain
 
 
 @pytest.fixture

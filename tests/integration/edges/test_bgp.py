@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from netorch.control.actions.outside.drains import drain_host
-from netorch.diagnose.drift import find_drift
+from netorch.diagnose.host.drift import find_drift
 from netorch.drivers.bird import password
 from netorch.drivers.bird.control import BirdError, Control
 from netorch.drivers.bird.driver import RUN

@@ -62,7 +62,7 @@ def test_a_packet_that_does_not_get_through_is_found_by_all_three(
 def test_a_source_that_cannot_be_outside_is_told_and_not_sent(outskirts: Outskirts) -> None:
     found = traced(outskirts, OTHER, "a/one")
     assert (found.disagreement, found.verdict.code, found.live.arrived) == ("", Code.IGW_REJECTS_SPOOFED_TRAFFIC, None)
-    assert found.live.why_not == "it ends before the place at which live packets enter e1"
+    assert found.live.why_not == "the packet ends before the point at which probes enter e1"
 
 
 def test_an_edge_that_has_drifted_is_named(outskirts: Outskirts) -> None:
@@ -92,7 +92,7 @@ def test_an_edge_that_has_drifted_is_named(outskirts: Outskirts) -> None:
 
 
 def test_an_edges_namespaces_do_not_differ_from_what_its_agent_would_make(outskirts: Outskirts) -> None:
-    from netorch.diagnose.drift import find_drift
+    from netorch.diagnose.host.drift import find_drift
 
     for edge in EDGES:
         with closing(open_store(str(outskirts.world.store_path))) as store, in_node(edge):

@@ -10,6 +10,7 @@ import pytest
 from netorch.errors import StoreError, StoreUnavailable
 from netorch.store.base import Compare, Delete, Put, TxnResult
 from netorch.store.etcd import messages as pb
+from netorch.store.etcd import store as store_module
 from netorch.store.etcd.address import parse_address
 from netorch.store.etcd.client import Client, Unanswered
 from netorch.store.etcd.keyspace import Keyspace
@@ -109,6 +110,28 @@ def test_deletions_that_may_delete_nothing_are_found_too(store: EtcdStore, other
     assert store.list("").kvs == ()
 
 
+@pytest.mark.parametrize("cut", ["the first page", "a later page"])
+def test_a_list_that_is_cut_short_is_no_answer(store: EtcdStore, monkeypatch: pytest.MonkeyPatch, cut: str) -> None:
+    monkeypatch.setattr(store_module, "PAGE", 2)
+    store.txn([], [Put(f"k/{n}", b"") for n in range(5)])
+    call = Client.call
+
+    def cutting(client: Client, method: Method, request: Message) -> Message:
+        answer = call(client, method, request)
+        pages = [response.response_range for response in answer.responses] if method is pb.TXN else [answer]
+        for page in pages if (method is pb.TXN) == (cut == "the first page") else ():
+            if page.more:
+                del page.kvs[1:]
+                page.more = False
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "call", cutting)
+        with pytest.raises(StoreUnavailable, match=r"lists [13] of the 5 keys below 'k/'"):
+            store.list("k/")
+    assert len(store.list("k/").kvs) == 5
+
+
 def removal(store: EtcdStore) -> Iterator[Message]:
     """Yield what removes all that belongs to a store."""
     for first, end in store._keys.whole():
@@ -145,7 +168,7 @@ class TestAnotherStore:
         send(other, pb.TxnRequest(success=list(removal(store))))
         new = EtcdStore(parse_address(url), create=True)
         for ask in (lambda: store.get("k"), lambda: store.txn([], [Put("k", b"")])):
-            with pytest.raises(StoreUnavailable, match="holds another store now"):
+            with pytest.raises(StoreUnavailable, match="now holds another store"):
                 ask()
         assert new.get("k") is None
         assert new.uid != store.uid
@@ -155,11 +178,11 @@ class TestAnotherStore:
         store.txn([], [Put("k", b"")])
         remove = pb.DeleteRangeRequest(key=store._keys.meta)
         send(other, pb.TxnRequest(success=[pb.RequestOp(request_delete_range=remove)]))
-        with pytest.raises(StoreUnavailable, match="put back a backup"):
+        with pytest.raises(StoreUnavailable, match="restore a backup"):
             EtcdStore(parse_address(url), create=True)
 
     def test_one_that_is_not_there_is_not_made_by_readers(self, url: str) -> None:
-        with pytest.raises(StoreError, match="there is no store"):
+        with pytest.raises(StoreError, match="no store exists"):
             EtcdStore(parse_address(url))
 
     def test_a_newer_format_is_refused(self, store: EtcdStore, other: EtcdStore, url: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netorch.agent.history import History
+from netorch.agent.following.history import History
 from netorch.errors import FutureRevision, OtherHistory, StoreUnavailable
 from netorch.store import open_store
 from netorch.store.base import Put
@@ -37,16 +37,16 @@ def test_a_cluster_that_was_put_back_is_refused_by_watches_and_agents(tmp_path: 
         shutil.rmtree(member.directory)
         shutil.copytree(tmp_path / "backup", member.directory)
         cluster.start(member)
-        with pytest.raises(FutureRevision, match=f"it was at {end} before"):
+        with pytest.raises(FutureRevision, match=f"was at {end} before"):
             events_until(behind, end + 1)
         with pytest.raises(OtherHistory, match="an older store"):
             seen.check(store)
         while store.revision() <= end:
             store.txn([], [Put("k", b"another")])
-        with pytest.raises(OtherHistory, match="a copy that went on by itself"):
+        with pytest.raises(OtherHistory, match="a copy that was changed on its own"):
             seen.check(store)
         resumed = store.watch(["k"], end + 1, seen.mark)
-        with pytest.raises(OtherHistory, match=f"revision {end} did not happen"):
+        with pytest.raises(OtherHistory, match=f"revision {end} differs from this store's"):
             resumed.poll()
         resumed.close()
         behind.close()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from netorch.cli.identities.certificates import explaining
 from netorch.control.identities.roles import role_of, sweep
 from netorch.errors import StoreDenied, StoreUnavailable
-from netorch.identity.authority import OPERATOR_LIFE, Authority, utc_now
+from netorch.identity.authority import OPERATOR_LIFE, Authority, key_pem, new_key, utc_now
+from netorch.identity.files import OWN, read_own, write
 from netorch.records import keys
 from netorch.store import open_store
 from netorch.store.base import Compare, Delete, Event, Put, Store, Watch
@@ -110,6 +114,29 @@ def test_a_host_changes_neither_users_nor_rights(cloud: Cloud, hosts: dict[str, 
                 attack()
 
 
+def test_two_machines_with_the_certificate_of_one_host_report_each_other(
+    cloud: Cloud, hosts: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    with (
+        contextlib.closing(cloud.store()) as operator,
+        contextlib.closing(Hosts({"hv1": hosts["hv1"]}, tmp_path / "first")) as first,
+        contextlib.closing(Hosts({"hv1": hosts["hv1"]}, tmp_path / "second")) as second,
+    ):
+
+        def status() -> bytes:
+            second.agents["hv1"].step(0.02)
+            said = operator.get(keys.agent_status("hv1"))
+            return said.value if said is not None else b""
+
+        first.until(lambda: operator.get(keys.agent_status("hv1")) is not None)
+        first.until(lambda: status() != b"" and "speaks for this host" in second.agents["hv1"].publisher.trouble)
+        first.agents["hv1"].records.dirty.host = True  # as once a minute
+        first.until(lambda: b"claims to be this host" in status())
+        operator.txn((), [Delete(keys.host_live("hv1"))])  # the next test begins with another kernel
+
+
 def test_only_a_valid_certificate_of_this_authority_opens_the_store(cloud: Cloud, hosts: dict[str, str]) -> None:
     secured = cloud.secured
     with contextlib.closing(secured.access()) as access:
@@ -142,20 +169,63 @@ def test_operators_come_and_go_and_the_last_one_stays(cloud: Cloud, hosts: dict[
         ["operator", "alice"], ["operator", "bob"]
     ]  # fmt: skip
     cloud.run("vpc", "create", "bobs", "--cidr", "10.9.0.0/16", url=bob)
+    cloud.run("ca", "operator", "bob", *place, "--out", str(tmp_path / "bob"), url=bob)  # he renews his own, where it is
+    assert cloud.run("ca", "list", url=bob).count("operator/bob/") == 1
     cloud.run("ca", "operator", "bob", *place, "--out", str(tmp_path / "bob-again"))
     with pytest.raises(StoreDenied):
         cloud.store(bob)
     cloud.run("vpc", "delete", "bobs", url=cloud.secured.url(tmp_path / "bob-again"))
     cloud.run("ca", "revoke", "bob")
+    again = cloud.secured.url(tmp_path / "bob-again")
     with pytest.raises(StoreDenied):
-        cloud.store(cloud.secured.url(tmp_path / "bob-again"))
+        cloud.store(again)
+    before = (tmp_path / "bob-again/own.pem").read_bytes()
+    cloud.run("ca", "operator", "bob", *place, "--out", str(tmp_path / "bob-again"), code=1, url=again)
+    assert (tmp_path / "bob-again/own.pem").read_bytes() == before, "a refused renewal replaces nothing"
+    taken = cloud.run("ca", "operator", "carol", *place, "--out", str(tmp_path / "bob-again"), code=1)
+    assert "is another identity, operator/bob/" in taken
+    assert "carol" not in cloud.run("ca", "list")
     assert "that is you" in cloud.run("ca", "revoke", "alice", code=1)
     assert "none of that name" in cloud.run("ca", "revoke", "bob", code=1)
-    assert "there is an authority already" in cloud.run("ca", "create", "eve", *place, "--out", str(tmp_path / "eve"), code=1)
+    assert "an authority already exists" in cloud.run("ca", "create", "eve", *place, "--out", str(tmp_path / "eve"), code=1)
     for words in ("ca list", "ca revoke alice", "host token hv1", "host revoke hv1"):
         cloud.run(*words.split(), code=1, url=hosts["hv2"])
         assert "no identities" in cloud.run(*words.split(), code=1, url=str(tmp_path / "db"))
-    assert "is no operator" in cloud.run("ca", "enable", code=1, url=hosts["hv2"])
+    assert "is not an operator" in cloud.run("ca", "enable", code=1, url=hosts["hv2"])
+
+
+def test_expired_operators_and_members_come_back_by_the_authority_alone(cloud: Cloud, tmp_path: Path) -> None:
+    secured, place = cloud.secured, ("--dir", str(cloud.secured.directory))
+    operator, member = secured.operator / OWN, secured.directory / "member.pem"
+    before = {path: path.read_bytes() for path in (operator, member)}
+    user, past = read_own(secured.operator).user, utc_now() - 2 * OPERATOR_LIFE
+    try:
+        copied = secured.identity("expired", user, now=past) / OWN
+        operator.write_bytes(copied.read_bytes())
+        key = new_key()
+        expired = secured.authority.for_member(key.public_key(), ["127.0.0.1", "localhost"], past)
+        member.write_bytes(key_pem(key) + expired.encode())
+        fix = f"your certificate {operator} has expired .* netorch ca renew alice --out DIRECTORY"
+        with pytest.raises(StoreUnavailable, match=fix), explaining(cloud.operator_url):
+            cloud.store()
+        cloud.run("ca", "member", "127.0.0.1", "localhost", *place, "--out", str(member))
+        with pytest.raises(StoreUnavailable):  # the operator's has not been renewed yet
+            cloud.store()
+        cloud.run("ca", "renew", "alice", *place, "--out", str(secured.operator))
+        assert "hv1" in cloud.run("host", "list")
+        assert read_own(secured.operator).user == user
+        rows = json.loads(cloud.run("ca", "list", *place, "-o", "json"))
+        ends = {(row["kind"], row["name"]): row["expires"] for row in rows}
+        year = f"{utc_now() + OPERATOR_LIFE:%Y-%m}"
+        assert [ends[each][:7] for each in (("operator", "alice"), ("member", "127.0.0.1"))] == [year, year]
+        assert ends["authority", "netorch"] > ends["operator", "alice"]
+        shutil.rmtree(secured.operator)
+        cloud.run("ca", "renew", "alice", *place, "--out", str(secured.operator))  # the files are lost, too
+        cloud.run("vpc", "create", "after", "--cidr", "10.9.0.0/16")
+        cloud.run("vpc", "delete", "after")
+    finally:
+        for path, content in before.items():
+            write(path, content, secret=True)
 
 
 def test_rights_follow_placements_peerings_and_moves(cloud: Cloud, hosts: dict[str, str], tmp_path: Path) -> None:
@@ -225,8 +295,10 @@ def test_a_revoked_host_gets_nothing_and_its_watches_end(cloud: Cloud, hosts: di
     url = cloud.join("hv3", cloud.token("hv3"))
     seen: list[Event] = []
     with contextlib.closing(cloud.store(url)) as hv3, contextlib.closing(cloud.store()) as operator:
+        hv3.txn((), [Put(keys.host_live("hv3"), b"{}")])  # without a lease
         watch = hv3.watch([keys.host_prefix("hv3")], hv3.revision() + 1)
         cloud.run("host", "revoke", "hv3")
+        assert operator.get(keys.host_live("hv3")) is None
         with pytest.raises(StoreDenied):
             hv3.list(keys.host_prefix("hv3"))
         with pytest.raises(StoreDenied):

@@ -79,9 +79,9 @@ def test_wrong_tokens_are_refused_and_all_refusals_sound_alike(cloud: Cloud, ser
         said.append(cloud.join("thief", token, code=1))
         assert len(set(said)) == 1
         assert "wrong, expired, or used already" in said[0]
-    assert "not the one that the token names" in cloud.join("thief", changed(token, authority="00" * 32), code=1)
-    assert "this is none" in cloud.join("thief", "hello", code=1)
-    assert "this is none" in cloud.join("thief", "", code=1)
+    assert "not the service that the token names" in cloud.join("thief", changed(token, authority="00" * 32), code=1)
+    assert "not a token" in cloud.join("thief", "hello", code=1)
+    assert "not a token" in cloud.join("thief", "", code=1)
     assert "InvalidHostID.NotFound" in cloud.run("host", "token", "nobody", code=1)
 
 
@@ -266,7 +266,7 @@ def test_strangers_hold_up_nobody(cloud: Cloud, service: Service) -> None:
             return connection.recv(65536)
         return b""
 
-    assert b"no request" in say(b"hello\n")
+    assert b"not a request" in say(b"hello\n")
     assert b"authority" not in say(b'{"op":"authority","more":1}\n')
     assert say(b"x" * 100_000) == b""
     assert b"BEGIN CERTIFICATE" in say(b'{"op":"authority"}\n')

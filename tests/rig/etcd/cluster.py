@@ -19,6 +19,7 @@ import pytest
 from netorch.store.etcd import messages as pb
 
 LEADERLESS_S = 30.0
+LEAST_PROGRESS_MS = 100  # etcd raises a smaller interval to this: api/v3rpc/watch.go, minWatchProgressInterval
 ROOM_BYTES = 1 << 30  # a member preallocates 128 MiB for its log
 _MEMORY = Path("/dev/shm")
 
@@ -119,7 +120,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(size: int = 3, files: Sequence[str] = (), progress_ms: int = 40) -> Iterator[Cluster]:
+def running_cluster(size: int = 3, files: Sequence[str] = (), progress_ms: int = LEAST_PROGRESS_MS) -> Iterator[Cluster]:
     """Run a cluster with its data in memory if the machine has room: tests kill etcd, not the machine.
 
     With `files`, options that name certificates, clients speak TLS.

@@ -81,6 +81,11 @@ class Guarded:
         self._need(prefix, is_prefix=True)
         return self._store.list(prefix, revision)
 
+    def revisions(self, prefix: str, revision: int = 0) -> dict[str, int]:
+        """Return the mod_revision of each key with `prefix` at `revision` (0: now)."""
+        self._need(prefix, is_prefix=True)
+        return self._store.revisions(prefix, revision)
+
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """Execute a transaction."""
         for compare in compares:

@@ -11,6 +11,9 @@ from netorch.model.ids import make_id
 from netorch.model.mapping import Mapping
 from netorch.model.vpc import Vpc
 from netorch.records import keys
+from netorch.state.base import OVERLAY
+from netorch.state.l3 import Rule
+from netorch.state.nft import NftTable
 from tests.unit.agent.world import World
 
 NEWER = b'{"schema":1000,"rules":"of tomorrow"}'
@@ -79,6 +82,29 @@ def test_a_newer_record_isolates_its_vpc(world: World, which: str) -> None:
         assert "192.0.2.13" in str(route)  # the deferred change
 
 
+def test_beside_an_isolated_vpc_a_new_agent_deletes_only_what_no_vpc_can_need(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    world.run(subnet, "hv1")
+    world.settle(2)
+    kernel = world.kernels["hv1"]
+    before, known = dict(kernel.objects), world.store.get(keys.vpc(vpc.vni))
+    assert known is not None
+    world.put(keys.vpc(vpc.vni), NEWER)
+    left = Rule(version=4, priority=9, table=9)  # of an earlier version of netorch
+    table = NftTable(netns=OVERLAY, family="ip", body="chain earlier {\n}\n")
+    assert not {left.key, table.key} & before.keys()
+    kernel.objects.update({left.key: left, table.key: table})
+    world.start("hv1")
+    world.settle(2)
+    assert left.key not in kernel.objects
+    assert table.key in kernel.objects, "the VPC may have something in it"
+    assert before.items() <= kernel.objects.items()
+    world.put(keys.vpc(vpc.vni), known.value)
+    world.settle(3)
+    world.assert_settled()
+    assert table.key not in kernel.objects
+
+
 def test_a_newer_record_of_the_host_isolates_the_host(world: World) -> None:
     _, subnet = world.vpc("a")
     world.run(subnet, "hv1")
@@ -100,17 +126,23 @@ def test_a_newer_record_of_the_host_isolates_the_host(world: World) -> None:
     world.assert_settled()
 
 
-def test_a_placement_that_is_no_id_is_named_by_the_agent(world: World) -> None:
-    world.put("host/hv1/placement/nonsense", b"{}")
+@pytest.mark.parametrize("key", ["host/hv1/placement/nonsense", "host/hv1/reserved", "host/hv1/reserved/eni-1"])
+def test_a_record_of_the_host_that_is_not_known_is_named_and_changes_nothing(world: World, key: str) -> None:
+    _, subnet = world.vpc("a")
+    world.run(subnet, "hv1")
+    world.settle(2)
+    before = dict(world.kernels["hv1"].objects)
+    world.put(key, NEWER)
     world.settle(2)
     said = world.store.get(keys.agent_status("hv1"))
     assert said is not None
-    assert b"host/hv1/placement/nonsense" in said.value
-    world.delete("host/hv1/placement/nonsense")
+    assert f"cannot use {key}; upgrade netorch here".encode() in said.value
+    assert world.kernels["hv1"].objects == before
+    world.delete(key)
     world.settle(2)
     said = world.store.get(keys.agent_status("hv1"))
     assert said is not None
-    assert b"nonsense" not in said.value
+    assert key.encode() not in said.value
 
 
 def test_a_newer_record_stops_no_move_of_another_vpc(world: World) -> None:

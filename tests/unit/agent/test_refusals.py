@@ -10,7 +10,7 @@ import pytest
 
 from netorch.control.actions import subnets
 from netorch.control.actions.instances import RunRequest, run_instance
-from netorch.drivers.base import Lost, Underlay, UnderlayChanged
+from netorch.drivers.base import KernelEvent, Lost, Underlay, UnderlayChanged
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import KernelError
 from netorch.model.eni import Attachment, EniState, EniStatus
@@ -57,6 +57,10 @@ class Broken(FakeKernel):
     def dump(self, kinds: frozenset[str] | None = None) -> dict[Key, KernelObject]:
         self._check_works("dump")
         return super().dump(kinds)
+
+    def events(self) -> list[KernelEvent]:
+        self._check_works("events")
+        return super().events()
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         self._check_works("apply")
@@ -241,6 +245,22 @@ def test_a_lost_notification_is_made_good_even_when_the_first_dump_fails(world: 
     kernel.broken = set()
     world.settle(5)
     assert removed.key in kernel.objects
+
+
+def test_events_that_cannot_be_read_do_not_make_the_agent_spin(world: World) -> None:
+    kernel = Broken()
+    world.kernels["hv1"] = kernel
+    agent = world.start("hv1")
+    assert kernel.fileno() in agent.descriptors()
+    kernel.broken = {"events"}
+    kernel.tell(Lost())
+    world.turn("hv1")
+    assert kernel.fileno() not in agent.descriptors(), "it is still readable"
+    assert agent._next_deadline() > world.clock.now
+    kernel.broken = set()
+    world.settle(5)
+    assert kernel.fileno() in agent.descriptors()
+    world.assert_settled()
 
 
 def test_what_was_read_before_a_dump_does_not_outdate_it(world: World) -> None:

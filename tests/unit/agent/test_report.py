@@ -11,7 +11,8 @@ from netorch.agent.loop import Agent
 from netorch.agent.report import StatusPublisher
 from netorch.agent.snapshot import SnapshotFile
 from netorch.agent.tasks import status
-from netorch.control.actions import hosts
+from netorch.agent.tasks.base import Task, Turn
+from netorch.control.actions import hosts, moves
 from netorch.drivers.base import Gone
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.errors import StoreError, StoreUnavailable
@@ -70,10 +71,10 @@ def test_a_store_that_hangs_does_not_hold_up_every_turn(world: World, monkeypatc
     monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=clock, time=clock))
     writer, store = world.agents["hv1"].status, Hanging(clock)
     for now, asked in ((100.0, 1), (102.5, 1), (107.4, 1), (107.5, 2), (110.0, 2)):
-        writer._write(store, now)
+        writer.write(store, now)
         assert store.asked == asked
-    writer._write(None, 110.0)
-    writer._write(store, 110.1)
+    writer.write(None, 110.0)
+    writer.write(store, 110.1)
     assert store.asked == 3, "it was opened again"
 
 
@@ -155,10 +156,25 @@ def test_what_an_earlier_run_said_and_is_no_longer_so_is_taken_back(world: World
     assert told(world.store).keys() == {"hoststat/hv1/agent", "hoststat/hv2/agent"}
 
 
-def twin(world: World, name: str, kernel: FakeKernel) -> Agent:
+class Writer(Task):
+    """A task that looks in each turn in which it may write whether its agent holds the host's live record."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+        self.was_right: list[bool] = []
+
+    def turn(self, turn: Turn) -> None:
+        """Look."""
+        if turn.writable is not None:
+            live = turn.writable.get(keys.host_live("hv1"))
+            self.was_right.append(live is not None and json.loads(live.value)["kernel"] == self._kernel.identity)
+
+
+def twin(world: World, name: str, kernel: FakeKernel, wire: Wire | None = None, *tasks: Task) -> Agent:
     """Start a second agent for a host, unknown to the first."""
-    snapshot = SnapshotFile(world.path / "twin.snapshot")
-    agent = Agent(name, kernel, lambda: WiredStore(world.store, Wire()), snapshot, world.compilers, world.clock)
+    snapshot, wire = SnapshotFile(world.path / "twin.snapshot"), wire or Wire()
+    agent = Agent(name, kernel, lambda: WiredStore(world.store, wire), snapshot, world.compilers, world.clock)
+    agent.tasks[:0] = tasks
     agent.start()
     return agent
 
@@ -172,29 +188,110 @@ def test_a_host_stays_alive_after_a_second_agent_on_it_has_come_and_gone(world: 
     assert world.store.get(keys.host_live("hv1")) is not None
 
 
-def test_an_agent_on_another_machine_says_nothing_for_a_host_while_the_first_lives(world: World) -> None:
+def trouble(world: World, host: str) -> str:
+    said = world.store.get(keys.agent_status(host))
+    assert said is not None
+    return str(json.loads(said.value).get("trouble", ""))
+
+
+def test_of_two_machines_that_are_one_host_one_speaks_and_both_say_so(world: World) -> None:
+    _, subnet = world.vpc("a")
+    world.run(subnet, "hv1")
     world.settle(3)
-    before = told(world.store), world.store.get(keys.host_live("hv1"))
+    live, before = world.store.get(keys.host_live("hv1")), told(world.store)
     second = twin(world, "hv1", FakeKernel())
-    for _ in range(6):
+    for seconds in range(130):  # nothing alternates
         world.clock.now += 1
+        world.turn()
         second.turn()
-        assert told(world.store) == before[0]
-        assert world.store.get(keys.host_live("hv1")) == before[1]
+        assert world.store.get(keys.host_live("hv1")) == live
+        now = told(world.store)
+        assert now.pop(keys.host_rival("hv1"))
+        assert now.keys() == before.keys()
+        if seconds > 6:
+            assert "speaks for this host, so this one tells the store nothing" in second.status.of_agent().trouble
+        if seconds > 62:
+            assert "claims to be this host" in trouble(world, "hv1")
+            assert "netorch host create" in trouble(world, "hv1")
+    assert world.kernels["hv1"].objects.keys() == second.kernel.host.objects.keys()  # type: ignore[attr-defined]
+    second.follower.close()
+    world.settle(80)
+    assert trouble(world, "hv1") == ""
+    world.assert_settled()
+
+
+def test_a_machine_that_replaces_a_dead_one_speaks_once_the_other_is_dead(world: World) -> None:
+    _, subnet = world.vpc("a")
+    world.run(subnet, "hv1")
+    world.settle(3)
+    second = twin(world, "hv1", FakeKernel())
+    world.put(keys.vpc_status("hv1", 77), b'{"reason":"x"}')  # written by the first after the second has opened the store
     world.kill("hv1")
-    for _ in range(5):  # a machine that replaces a dead one
+    for _ in range(5):
         world.clock.now += 5
         second.turn()
-    assert json.loads(before[1].value)["kernel"] != second.kernel.identity  # type: ignore[union-attr]
     found = world.store.get(keys.host_live("hv1"))
     assert found is not None
     assert json.loads(found.value)["kernel"] == second.kernel.identity
+    assert world.store.get(keys.vpc_status("hv1", 77)) is None
+    assert trouble(world, "hv1") == ""
+    second.follower.close()
+
+
+def test_a_machine_that_is_not_believed_ends_no_move(world: World) -> None:
+    _, subnet = world.vpc("a")
+    placed = world.run(subnet, "hv2")
+    world.settle(3)
+    second = twin(world, "hv1", FakeKernel())
+    second.turn()
+    moves.move_instance(world.store, world.operator, placed.instance.id, "hv1")
+    for _ in range(10):
+        world.clock.now += 1
+        world.turn("hv2")
+        second.turn()
+    found = world.store.get(keys.mapping(placed.eni.vni, placed.eni.address))
+    assert found is not None
+    assert b'"host":"hv2"' in found.value, "the first has not plugged it"
+    world.settle(10)
+    found = world.store.get(keys.mapping(placed.eni.vni, placed.eni.address))
+    assert found is not None
+    assert b'"host":"hv1"' in found.value
+    second.follower.close()
+
+
+@pytest.mark.parametrize("when", ["starts", "was away", "stood still"])
+def test_a_machine_writes_nothing_before_it_knows_that_it_speaks_for_the_host(world: World, when: str) -> None:
+    kernel, wire = FakeKernel(), Wire()
+    writer = Writer(kernel)
+    if when == "starts":
+        second = twin(world, "hv1", kernel, wire, writer)
+    else:
+        world.kill("hv1")
+        world.clock.now += 20
+        second = twin(world, "hv1", kernel, wire, writer)
+        second.turn()
+        assert writer.was_right == [True]
+        wire.cut = when == "was away"
+        for _ in range(20):
+            world.clock.now += 1
+            if wire.cut:
+                second.turn()
+        world.start("hv1")
+        wire.cut = False
+    for _ in range(20):
+        world.clock.now += 1
+        second.turn()
+        world.turn("hv1")
+    assert all(writer.was_right)
+    assert second.publisher.rival
     second.follower.close()
 
 
 def test_a_host_that_the_store_does_not_know_is_told_at_once(world: World) -> None:
     agent = world.start("hv7")
-    assert agent.reconciler.problems[HOST_SLICE] == "host hv7 is not in the store; create it: netorch host create"
+    assert (
+        agent.reconciler.problems[HOST_SLICE] == "host hv7 is not in the store; create it: netorch host create hv7 --underlay IP"
+    )
 
 
 def test_packets_that_no_host_may_send_are_noted_when_they_rise(world: World) -> None:

@@ -20,6 +20,7 @@ from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.l3 import BLACKHOLE, LOCAL, Route
 from netorch.state.link import VethPort
 from netorch.state.names import vrf_name, vrf_table
+from netorch.state.nft import Flowtable, FlowtableDevice, NftChain
 from netorch.state.op import Create, Delete, Op, Replace
 from tests.rig.tables import use_table
 from tests.unit.agent.conftest import a_world
@@ -86,19 +87,45 @@ def world(tables: Tables) -> World:
     return tables.world
 
 
-def ops_of(world: World) -> list[Op]:
-    """Return hv1's next operations, and check that it then matches its records."""
+def ops_of(world: World, flows: Counter[str] | None = None) -> list[Op]:
+    """Return hv1's next operations, and check that it then matches its records.
+
+    Those on flowtables and policy, of which `flows` has the expected number, and those on services are left out.
+    """
     world.turn("hv1", audits=False)
     found = world.new_ops("hv1")
     world.turn("hv1", audits=False)
     assert world.new_ops("hv1") == []
     world.assert_host_settled("hv1")
-    return [op for op in found if not _serves(op.obj)]
+    assert Counter(f"{type(op).__name__.lower()} {what}" for op in found if (what := _of_flows(op.obj))) == (flows or Counter())
+    return [op for op in found if not _serves(op.obj) and not _of_flows(op.obj)]
+
+
+def another_flowtable(before: int, after: int, *borders: str) -> Counter[str]:
+    """Return the operations by which a VPC gets another flowtable, with its number of ports, and those on border chains.
+
+    Which ports may have offloaded connections depends on their VRFs. Four chains add connections.
+    """
+    devices = {"delete device": before + 1, "create device": after + 1}  # one more: the VXLAN device
+    return Counter({"create flowtable": 1, "delete flowtable": 1, "replace flow": 4} | devices) + Counter(borders)
 
 
 def _serves(obj: KernelObject) -> bool:
     """Return whether an object belongs to the services for instances, which each VRF and each port has besides."""
     return isinstance(obj, ServiceObject) or (isinstance(obj, Route) and obj.type == LOCAL)
+
+
+def _of_flows(obj: KernelObject) -> str:
+    """Return what an object is to offloaded connections; "" for others."""
+    match obj:
+        case Flowtable():
+            return "flowtable"
+        case FlowtableDevice():
+            return "device"
+        case NftChain():
+            kind, *_, end = obj.name.split("-")
+            return kind if kind == "flow" else f"{kind} {end}"
+    return ""
 
 
 @pytest.mark.parametrize("fleet", FLEETS)
@@ -127,9 +154,9 @@ def test_another_table_is_one_change_of_the_port_and_what_it_loses(world: World,
         world.store, world.operator, tables.vpc.id, name="beside", cidr="10.0.9.0/24", route_table=tables.tables[0].id
     )
     world.run(beside, "hv1")
-    ops_of(world)
+    ops_of(world, another_flowtable(3, 4, "create border egress", "create border ingress"))
     tables.associate(tables.subnets[1], tables.tables[1].id)
-    move, *others = ops_of(world)
+    move, *others = ops_of(world, another_flowtable(4, 4))
     assert isinstance(move, Replace)
     assert isinstance(move.obj, VethPort)
     assert (move.obj.ifname, move.obj.vrf) == (port, vrf_name(vni, 2))
@@ -140,7 +167,7 @@ def test_another_table_is_one_change_of_the_port_and_what_it_loses(world: World,
 @pytest.mark.parametrize("fleet", FLEETS)
 def test_a_table_that_nobody_uses_any_more_goes_after_its_last_port(world: World, tables: Tables) -> None:
     tables.associate(tables.subnets[1], "")
-    found = ops_of(world)
+    found = ops_of(world, another_flowtable(3, 3, "replace border ingress"))
     made = [op for op in found if not isinstance(op, Delete)]
     assert [op.obj.kind for op in made] == ["link", "neigh", "route", "route"]
     assert found[: len(made)] == made
@@ -152,9 +179,9 @@ def test_a_table_that_nobody_uses_any_more_goes_after_its_last_port(world: World
 @pytest.mark.parametrize("fleet", FLEETS)
 def test_the_first_port_of_a_table_comes_when_all_routes_are_there(world: World, tables: Tables) -> None:
     tables.associate(tables.subnets[1], "")
-    ops_of(world)
+    ops_of(world, another_flowtable(3, 3, "replace border ingress"))
     tables.associate(tables.subnets[1], tables.tables[0].id)
-    made = [op for op in ops_of(world) if not isinstance(op, Delete)]
+    made = [op for op in ops_of(world, another_flowtable(3, 3, "replace border ingress")) if not isinstance(op, Delete)]
     place = next(number for number, op in enumerate(made) if isinstance(op.obj, VethPort))
     vrf = vrf_table(tables.vpc.vni, 1)
     before = [op.obj.dst for op in made[:place] if isinstance(op.obj, Route) and op.obj.table == vrf]
@@ -184,7 +211,7 @@ def _tables(tables: Tables) -> list[RouteTable]:
 def test_a_table_of_schema_1_is_as_good_as_the_main_one_until_there_are_routes(world: World, tables: Tables) -> None:
     old = msgspec.structs.replace(tables.tables[0], number=0)
     world.put(keys.resource(old.id), encode(old).replace(b'"schema":2,', b""))
-    ops_of(world)
+    ops_of(world, another_flowtable(3, 3, "replace border ingress"))
     port = world.kernels["hv1"].objects[link_key(port_name(tables.local[1].eni.id))]
     assert isinstance(port, VethPort)
     assert port.vrf == vrf_name(tables.vpc.vni)
@@ -205,4 +232,4 @@ def test_two_tables_with_one_number_change_nothing(world: World, tables: Tables)
     tables.route(twin, ("192.0.2.0/24", "blackhole"))
     world.turn("hv1", audits=False)
     assert world.kernels["hv1"].objects == before
-    assert "have one number" in str(world.agents["hv1"].reconciler.problems)
+    assert "have the same number" in str(world.agents["hv1"].reconciler.problems)

@@ -9,6 +9,7 @@ import pytest
 
 from netorch.drivers.base import UnderlayChanged
 from netorch.errors import NetorchError
+from netorch.model.ids import port_name
 from netorch.records import keys
 from netorch.state.link import Link, Vrf
 from netorch.state.op import Create, Delete
@@ -112,6 +113,53 @@ def test_a_damaged_snapshot_is_ignored(world: World) -> None:
         assert world.agents["hv1"]._snapshot.load() is None
     path.write_bytes(content)
     assert world.agents["hv1"]._snapshot.load() is not None
+
+
+def test_a_snapshot_that_cannot_be_written_is_reported_and_written_later(world: World) -> None:
+    _, subnet = world.vpc("a")
+    world.run(subnet, "hv1")
+    world.settle(3)
+    path, agent = world.path / "hv1.snapshot", world.agents["hv1"]
+    before = path.read_bytes()
+    obstacle = world.path / "hv1.new" / "file"  # a directory with a file, in the place of the next snapshot
+    obstacle.mkdir(parents=True)
+    _, two = world.vpc("b")
+    placed = world.run(two, "hv1")
+    world.settle(3)
+    said = world.store.get(keys.agent_status("hv1"))
+    assert said is not None
+    assert b"the snapshot cannot be written (Is a directory)" in said.value
+    assert b"make room" in said.value
+    assert path.read_bytes() == before, "the last good one stays"
+    assert agent.reconciler.port_is_up(port_name(placed.eni.id), placed.eni.vni), "the host goes on"
+    obstacle.rmdir()
+    obstacle.parent.rmdir()
+    world.settle(12)
+    saved = agent._snapshot.load()
+    assert saved is not None
+    assert keys.placement("hv1", placed.eni.id) in saved.records
+    world.assert_settled()
+
+
+def test_a_host_refuses_another_store_after_a_restart_though_its_disk_was_full(world: World) -> None:
+    _, subnet = world.vpc("a")
+    world.run(subnet, "hv1")
+    world.settle(3)
+    obstacle = world.path / "hv1.new" / "file"
+    obstacle.mkdir(parents=True)
+    world.put("pool/x", b"{}")
+    world.stores["hv1"] = MemoryStore(clock=world.clock)
+    world.wires["hv1"].cut_after = 0
+    world.settle(20)
+    assert "remove its snapshot file" in world.agents["hv1"].follower.trouble
+    obstacle.rmdir()
+    obstacle.parent.rmdir()
+    world.settle(12)
+    saved = world.agents["hv1"]._snapshot.load()
+    assert saved is not None
+    assert saved.revision == world.agents["hv1"].follower.history.revision
+    world.start("hv1")
+    assert "remove its snapshot file" in world.agents["hv1"].follower.trouble
 
 
 @pytest.mark.parametrize("calls", range(12))
@@ -221,7 +269,7 @@ def test_two_agents_of_one_host_refuse(world: World) -> None:
     from netorch.agent.main import _lock
 
     held = _lock(world.path / "hv1.lock", "hv1")
-    with pytest.raises(NetorchError, match="an agent of host hv1 runs already"):
+    with pytest.raises(NetorchError, match="an agent of host hv1 is already running"):
         _lock(world.path / "hv1.lock", "hv1")
     os.close(held)
     os.close(_lock(world.path / "hv1.lock", "hv1"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from netorch.agent.loop import Agent
 from netorch.agent.snapshot import SnapshotFile
+from netorch.agent.tasks.moves import MoveEnds
 from netorch.compiler.base import Compiler
 from netorch.compiler.registry import load_compilers
 from netorch.control.actions import hosts, instances, subnets, vpcs
@@ -123,6 +124,10 @@ class WiredStore:
         self._wire.check()
         return self._store.list(prefix, revision)
 
+    def revisions(self, prefix: str, revision: int = 0) -> dict[str, int]:
+        """Return the revisions of a prefix's keys, from the listing: a test that changes one changes both."""
+        return {kv.key: kv.mod_revision for kv in self.list(prefix, revision).kvs}
+
     def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """Commit, whether or not the answer arrives."""
         failed = self._wire.fails()
@@ -215,19 +220,19 @@ class World:
         """Let the agents of these hosts, or all, take a turn."""
         for name in names or sorted(self.agents):
             agent = self.agents[name]
-            audit_at = agent._audit_at
+            audit_at, begun = agent._audit_at, self.clock.now
             if not audits:
                 agent._audit_at = float("inf")
             agent.turn()
-            self._assert_sleeps(agent)
+            self._assert_sleeps(agent, begun)
             agent._audit_at = min(agent._audit_at, max(audit_at, self.clock.now)) if not audits else agent._audit_at
             self._plugged(name)
 
-    def _assert_sleeps(self, agent: Agent) -> None:
-        """Check that a turn has handled everything that was due, so that the agent never spins."""
-        deadlines = (agent.moves.next_deadline(agent.follower.in_sync), agent.reconciler.next_retry())
-        assert all(deadline > self.clock.now for deadline in deadlines if deadline is not None)
-        assert agent.follower.store is not None or agent.follower.retry_at > self.clock.now
+    def _assert_sleeps(self, agent: Agent, begun: float) -> None:
+        """Check that a turn has handled everything that was due when it began, so that the agent never spins."""
+        ends = [task.wake_at(self.clock.now) for task in agent.tasks if isinstance(task, MoveEnds)]
+        deadlines = (*ends, agent.reconciler.next_retry(), agent.follower.wake_at())
+        assert all(deadline > begun for deadline in deadlines if deadline is not None)
 
     def _plugged(self, name: str) -> None:
         """Remove the ports that this host has plugged from every other host, as between hosts on one machine."""

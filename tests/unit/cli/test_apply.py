@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from netorch.cli.commands import apply
+from netorch.model.eni import EniState, EniStatus
+from netorch.model.status import AgentStatus
+from netorch.records import keys
+from netorch.records.codec import encode
+from netorch.store.base import Put
+from netorch.store.sqlite.store import SqliteStore
 from tests.unit.cli.conftest import CLOUD, Run
 from tests.unit.cli.test_terminal import Terminal, terminal
 
@@ -44,7 +53,7 @@ def test_a_saved_plan_is_its_makers_and_its_stores(run: Run, tmp_path: Path) -> 
     run("plan", "--out", "mine", code=2)
     assert "UnauthorizedOperation" in run("--owner", "acme", "apply", "mine", code=1).stderr
     assert "another store" in run("--store", str(tmp_path / "other.db"), "apply", "mine", code=1).stderr
-    assert "is no saved plan" in run("apply", "vpc.yaml", code=1).stderr
+    assert "is not a saved plan" in run("apply", "vpc.yaml", code=1).stderr
     assert "cannot be read" in run("apply", "nowhere", code=65).stderr
     assert "leave --file out" in run("apply", "mine", "-f", "vpc.yaml", code=64).stderr
     assert run("vpc", "list", "-o", "name").stdout == "default/before\n"
@@ -56,6 +65,70 @@ def test_apply_tells_programs_what_it_has_done(run: Run) -> None:
     assert done["transactions"] > 0
     again = json.loads(run("apply", "--yes", "-o", "json").stdout)
     assert (again["changes"], again["transactions"]) == ([], 0)
+
+
+@pytest.mark.parametrize(("late_s", "timeout", "running"), [(19.0, "60", 2), (21.0, "60", 0), (2.0, "5", 2), (6.0, "5", 0)])
+def test_apply_waits_for_an_agent_that_renews_its_lease_late_and_gives_up_one_that_does_not(
+    quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late_s: float, timeout: str, running: int
+) -> None:
+    with closing(_cloud_without_agents(quick, tmp_path)) as store:
+        monkeypatch.setattr(apply, "time", clock := _Clock({late_s: lambda: _come(store, "hv1")}))
+        (tmp_path / "vpc.yaml").write_text(
+            CLOUD.replace("web-1, host: hv1", "web-1, host: hv1, tags: {a: b}").replace(_HV2, f"{_HV2}{_MORE}")
+        )
+        done = quick("apply", "--yes", "--timeout", timeout)
+    assert f"{running} instances are running." in done.stdout
+    assert f"No agent is running on {'hv2' if running else 'hv1 hv2'};" in done.stderr
+    assert clock.monotonic() <= min(float(timeout), apply.LATE_S) + 1.0
+
+
+def test_apply_does_not_wait_for_hosts_that_it_does_not_change(
+    quick: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(_cloud_without_agents(quick, tmp_path)) as store:
+        _come(store, "hv1")
+        monkeypatch.setattr(apply, "time", clock := _Clock({}))
+        (tmp_path / "vpc.yaml").write_text(CLOUD.replace("address: 10.44.12.4}]", "address: 10.44.12.4, tags: {a: b}}]"))
+        done = quick("apply", "--yes")
+    assert "1 instance is running." in done.stdout  # that of the changed VPC
+    assert "hv2" not in done.stderr
+    assert clock.monotonic() == 0.0
+
+
+_HV2 = "  - {name: web-2, host: hv2}\n"
+_MORE = "  - {name: web-3, host: hv2}\n"
+
+
+class _Clock:
+    """A clock in which things happen while somebody sleeps; it takes the place of a module."""
+
+    def __init__(self, happens: dict[float, Callable[[], None]]) -> None:
+        self._now = 0.0
+        self._happens = happens
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += max(seconds, 0.5)
+        for at in [at for at in self._happens if at <= self._now]:
+            self._happens.pop(at)()
+
+
+def _cloud_without_agents(quick: Run, tmp_path: Path) -> SqliteStore:
+    """Return the store of a cloud whose agents have run and do no longer."""
+    quick("apply", "--yes", "--no-wait")
+    store = SqliteStore(tmp_path / "db")
+    said = encode(AgentStatus(version="", pid=1, started_at=0.0))
+    store.txn((), [Put(keys.agent_status(host), said) for host in ("hv1", "hv2")])
+    return store
+
+
+def _come(store: SqliteStore, host: str) -> None:
+    """Let a host's agent live, and attach what is placed there now."""
+    attached = encode(EniStatus(state=EniState.ATTACHED))
+    placed = [kv.key.rpartition("/")[2] for kv in store.list(keys.placement(host, "")).kvs]
+    store.txn((), [Put(keys.host_live(host), b"{}"), *(Put(keys.eni_status(host, eni), attached) for eni in placed)])
 
 
 def test_errors_are_json_where_json_is_asked_for(run: Run, tmp_path: Path) -> None:
@@ -114,7 +187,7 @@ def test_apply_asks_at_a_terminal_also_when_its_output_is_piped(terminal: Termin
 def test_a_customer_whose_file_names_no_owner_is_told_what_to_write(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("vpcs: [{name: a, cidrs: [10.0.0.0/16]}]\n")
     refused = run("--owner", "acme", "plan", "-f", "mine.yaml", code=1).stderr
-    assert "VPC default/a: is not yours; write `owner: acme` if it is to be, or leave it out" in refused
+    assert "VPC default/a: is not yours; write `owner: acme` if it should own it, or leave it out" in refused
     (tmp_path / "mine.yaml").write_text("vpcs: [{name: a, owner: acme, cidrs: [10.0.0.0/16]}]\n")
     run("--owner", "acme", "plan", "-f", "mine.yaml", code=2)
 

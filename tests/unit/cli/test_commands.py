@@ -198,7 +198,7 @@ def test_status_tells_how_full_connection_tables_are_and_who_may_begin_no_connec
     out = run("status", code=2).stdout
     assert "host hv1: its connection table is 64 % full" in out
     assert "problem: host hv1: VPC acme holds more connections than the host's table has free" in out
-    assert "a packet would open a connection, but its VPC holds more than the host's table has free" in out
+    assert "a packet would open a connection, but its VPC already holds more than the host's connection table has free" in out
 
 
 def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_mistakes_are_answered_with_what_to_do(run: Run, tmp_path: Path) -> None
     assert "does not exist" in run("vpc", "list", "-o", "json", code=1).stderr  # and no store was created
     assert "check the path" in run("plan", "-f", "nope.yaml", code=65).stderr
     assert "Did you mean 'vpc'" in run("vppc", code=64).stderr
-    assert "key=value" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=64).stderr
+    assert "KEY=VALUE" in run("vpc", "create", "x", "--cidr", "10.0.0.0/16", "--tag", "oops", code=64).stderr
 
 
 def test_every_record_has_the_same_fields_in_json_whatever_they_hold(run: Run) -> None:
@@ -223,12 +223,12 @@ def test_every_record_has_the_same_fields_in_json_whatever_they_hold(run: Run) -
 def test_drift_of_an_unknown_host_is_an_error_and_not_a_kernel_to_be_cleared(run: Run) -> None:
     run("host", "create", "nowhere", "--underlay", "192.0.2.11")
     for host, found in (
-        ("nope", "host 'nope': is none of the store's"),
+        ("nope", "host 'nope': does not exist; choose one of `netorch host list`"),
         ("nowhere", "its namespace netorch-nowhere is not on this machine"),
     ):
         said = run("drift", "--host", host, code=1).stderr
         assert found in said
-        assert "run this on a host" in said
+        assert "run this on the host" in said
     assert not Path("/run/netns/netorch-nowhere").exists()
 
 
@@ -264,15 +264,15 @@ def test_plan_says_what_apply_will_refuse_and_what_is_stuck(run: Run, tmp_path: 
     file(8000)
     run("apply")
     file(9000)
-    assert "apply will refuse this: the plan ends 12 of 12 VPCs" in run("plan", code=2).stdout
-    assert json.loads(run("plan", "-o", "json", code=2).stdout)["refused"].startswith("the plan ends 12 of 12 VPCs")
+    assert "apply will refuse this: the plan deletes 12 of 12 VPCs" in run("plan", code=2).stdout
+    assert json.loads(run("plan", "-o", "json", code=2).stdout)["refused"].startswith("the plan deletes 12 of 12 VPCs")
     assert "OperationNotPermitted" in run("apply", code=1).stderr
     file(8000, "  - {name: fine, cidrs: [10.0.0.0/16]}\n  - {name: bad, owner: acme, cidrs: [10.0.0.0/16], vni: 5000}\n")
     run("vpc", "create", "has-it", "--cidr", "10.0.0.0/16", "--vni", "5000")
     stuck = run("plan", code=1)
-    assert "stuck: VPC acme/bad stays as it is: InvalidParameterValue" in stuck.stdout
+    assert "stuck: VPC acme/bad stays unchanged:  InvalidParameterValue" in stuck.stdout
     assert "default/fine" in stuck.stdout
-    assert "VPC acme/bad stays as it is" in run("apply", code=1).stderr
+    assert "VPC acme/bad stays unchanged" in run("apply", code=1).stderr
     assert "fine" in run("vpc", "list").stdout
 
 

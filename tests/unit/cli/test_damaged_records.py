@@ -40,10 +40,10 @@ def test_a_damaged_record_is_told_found_and_put_back(run: Run, tmp_path: Path) -
     assert "the file cannot be read: No such file" in run("store", "put", key, "-f", "nowhere", code=65).stderr
     assert run("store", "get", key).stdout == '{"id": 7}\n'
     assert "UnauthorizedOperation" in run("--owner", "globex", "store", "get", key, code=1).stderr
-    assert json.loads(run("store", "get", key, "--revision", str(revision - 1)).stdout)["id"] == subnet["id"]
+    assert json.loads(run("store", "get", key, "--revision", str(revision - 1)).stdout)["name"] == subnet["name"]
     assert "DependencyViolation" in run("store", "delete", key, code=1).stderr
     run("store", "put", key, "--revision", str(revision - 1))
-    assert run("store", "check").stdout == "every record is there and can be read\n"
+    assert run("store", "check").stdout == "all records are present and readable\n"
     assert "No changes" in run("plan").stdout
 
 
@@ -133,4 +133,17 @@ def test_an_owner_all_of_whose_vpcs_are_damaged_exports_no_empty_cloud(quick: Ru
 def test_hints_stand_on_stderr_where_json_is_asked_for(quick: Run) -> None:
     done = quick("apply", "--yes", "-o", "json", "--timeout", "0.1")
     assert json.loads(done.stdout)["silent_hosts"] == ["hv1", "hv2"]
-    assert "No agent runs on hv1 hv2" in done.stderr
+    assert "No agent is running on hv1 hv2" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["host/hv1/placement/nonsense", "hoststat/hv1/agent"])
+def test_what_a_host_writes_wrongly_stops_no_command(quick: Run, tmp_path: Path, key: str) -> None:
+    quick("apply", "--yes", "--no-wait")
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        store.txn((), [Put(key, b"{")])
+    is_placement = "placement" in key
+    assert is_placement or key in quick("status", code=2).stdout
+    assert not is_placement or "nonsense" in quick("map", "verify", code=2).stdout
+    for command in (("host", "list"), ("host", "show", "hv1")):
+        assert "hv1" in quick(*command).stdout
+    quick("--owner", "acme", "instance", "run", "more", "--vpc", "acme", "--subnet", "app", "--no-wait")

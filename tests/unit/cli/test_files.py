@@ -21,7 +21,7 @@ def test_a_renamed_file_says_what_it_takes_over_and_what_it_leaves_behind(run: R
     shown = run("plan", "-f", "cloud.yaml", code=2).stdout
     assert f"source {tmp_path}/vpc.yaml -> {tmp_path}/cloud.yaml" in shown
     note = next(line for line in shown.splitlines() if "default/q" in line)
-    assert f"{tmp_path}/vpc.yaml, which is not there any more" in note
+    assert f"{tmp_path}/vpc.yaml, which no longer exists" in note
     run(*note.partition("delete it: netorch ")[2].split())
     assert "default/q" not in run("plan", "-f", "cloud.yaml", code=2).stdout
     run("apply", "-f", "cloud.yaml")
@@ -40,7 +40,7 @@ def test_a_pipe_owns_nothing_unless_it_has_a_name(run: Run, tmp_path: Path) -> N
                 text=True,
             )
             assert done.returncode == 0, done.stderr
-            assert ("nothing is ever deleted by it" in done.stdout) == (text == TWO)
+            assert ("it never deletes anything" in done.stdout) == (text == TWO)
         listed = json.loads(run("--store", str(tmp_path / f"{len(text)}.db"), "vpc", "list", "-o", "json").stdout)
         assert {vpc["name"] for vpc in listed} == left
         assert not any("pipe" in tag for vpc in listed for tag in vpc["tags"].values())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from netorch.cli.commands.lab import next_steps
+from tests.unit.cli.conftest import Run
 
 
 def test_the_file_beside_the_topology_is_the_next_to_apply(tmp_path: Path) -> None:
@@ -13,3 +16,13 @@ def test_the_file_beside_the_topology_is_the_next_to_apply(tmp_path: Path) -> No
     (tmp_path / "vpc.yaml").touch()
     assert next_steps("q", topology, carries=True).endswith(f"apply -f {tmp_path}/vpc.yaml")
     assert next_steps("q", topology, carries=False) == "netorch lab shell q"
+
+
+def test_an_agent_is_started_by_systemd_on_a_machine_and_by_the_lab_in_a_lab(quick: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick("host", "create", "hv1", "--underlay", "192.0.2.11")
+    assert "; start it on hv1: systemctl start netorch-agent\n" in quick("status", code=2).stdout
+    for name, value in (("NETORCH_FROM_LAB", "quickstart"), ("NETORCH_LAB_DIR", "/run/netorch/lab/quickstart")):
+        with monkeypatch.context() as lab:
+            lab.setenv(name, value)
+            assert "; start it: netorch lab restart-agent quickstart hv1\n" in quick("status", code=2).stdout
+    quick("host", "list")  # later tests are in no lab

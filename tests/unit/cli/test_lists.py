@@ -163,8 +163,8 @@ def test_the_fields_other_words_lead_to_ours(run: Run, words: str, meant: str) -
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("vpc list --ownr x", "Did you mean '--owner'? It stands before the command."),
-        ("plan --lab x", "Did you mean '--lab'? It stands before the command."),
+        ("vpc list --ownr x", "Did you mean '--owner'? It goes before the command."),
+        ("plan --lab x", "Did you mean '--lab'? It goes before the command."),
         ("describe vpc acme", "The kind comes first, e.g. `netorch vpc show`."),
         ("create vpc acme", "The kind comes first, e.g. `netorch vpc create`."),
     ],

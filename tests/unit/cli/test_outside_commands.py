@@ -51,18 +51,18 @@ def test_an_edge_tells_its_pair_uplink_and_gateways(cloud: Run) -> None:
 def test_an_operator_drains_an_edge(cloud: Run, tmp_path: Path) -> None:
     cloud("igw", "create", "out", "--vpc", "acme")
     said = cloud("host", "drain", "e21", code=1).stderr
-    assert "the agent of e22, the other edge of its pair, does not run; start it there: netorch agent run --host e22" in said
+    assert "the agent of e22, the other edge of its pair, is not running; start it on e22: systemctl start netorch-agent" in said
     with closing(SqliteStore(tmp_path / "db")) as store:
         let_run(store, "e22")
     assert cloud("host", "drain", "e21").stdout == "e21: is drained\n"
     assert "note: edge e21 is drained, and e22 may still send to it" in cloud("status", code=2).stdout
     late = cloud("host", "drain", "--wait", "--timeout", "0.3", "e21", code=1)
     assert "e21: e22 may still send to it\n" in late.stderr
-    assert "e21: e22 may still send to it after 0.3 s; see netorch status. The edges stay drained" in late.stderr
+    assert "e21: e22 may still send to it after 0.3 s; see netorch status. The hosts stay drained" in late.stderr
     with closing(SqliteStore(tmp_path / "db")) as store:
         store.txn([], [Delete(keys.host_live("e22"))])
     late = cloud("host", "drain", "--wait", "--timeout", "0.3", "e21", code=1)
-    assert "the agent of e22, the other edge of its pair, does not run" in late.stderr
+    assert "the agent of e22, the other edge of its pair, is not running" in late.stderr
     with closing(SqliteStore(tmp_path / "db")) as store:
         let_run(store, "e22", silent=("192.0.2.21",))
     assert cloud("host", "drain", "--wait", "e21").stdout == "e21: is drained\ne21: no host sends to it any more\n"
@@ -106,7 +106,7 @@ def test_a_customer_reaches_the_internet_step_by_step(cloud: Run) -> None:
     assert as_json(cloud, *acme, "eni", "show", "web-1")["association"] == row["association"]
     listed = cloud(*acme, "address", "list").stdout.splitlines()[1].split()
     assert listed == [made["address"], "elastic", "web", "acme", "acme/acme", "web-1", "10.44.12.4"]
-    assert cloud("address", "audit").stdout == "every public address is held once, and by whom it says\n"
+    assert cloud("address", "audit").stdout == "every public address has exactly one holder, the recorded one\n"
     assert "DependencyViolation" in cloud(*acme, "igw", "delete", "out", code=1).stderr
     cloud(*acme, "address", "disassociate", row["association"])
     cloud(*acme, "address", "release", made["address"])
@@ -217,7 +217,7 @@ def test_a_diff_shows_what_a_file_changes_of_addresses(cloud: Run, tmp_path: Pat
         "+elastic_ip:web",
     ]
     said = cloud("plan", "-f", str(file), code=2).stdout
-    assert re.search(r"elastic_ip web  public_address 198.51.100.\d+ -> none  \(connections by 198.51.100.\d+ end\)", said)
+    assert re.search(r"elastic_ip web  public_address 198.51.100.\d+ -> none  \(connections through 198.51.100.\d+ end\)", said)
     assert "+  elastic-ip     acme/web" in said
 
 
@@ -269,13 +269,13 @@ def test_a_vpc_gets_an_ipv6_range_of_a_pool_and_leads_it_to_the_internet(cloud: 
     differing = [line for line in cloud("diff", "-f", str(tmp_path / "six.yaml"), code=2).stdout.splitlines() if line[0] in "+-"]
     assert any("a: b" in line for line in differing)
     assert not any("ipv6_cidrs" in line for line in differing)
-    assert "--pool says of which pool" in cloud("vpc", "associate-cidr", "six", "--pool", "p", code=2).stderr
-    assert "name a CIDR, or use --provided-ipv6" in cloud("vpc", "associate-cidr", "six", code=2).stderr
+    assert "--pool names the pool" in cloud("vpc", "associate-cidr", "six", "--pool", "p", code=2).stderr
+    assert "give a CIDR, or use --provided-ipv6" in cloud("vpc", "associate-cidr", "six", code=2).stderr
     more = as_json(cloud, *acme, "vpc", "associate-cidr", "six", "--provided-ipv6")["ipv6_cidrs"][1]
     assert "is in address pool p" in cloud("vpc", "create", "b", "--cidr", "10.0.0.0/16", "--ipv6-cidr", more, code=1).stderr
     cloud(*acme, "vpc", "disassociate-cidr", "six", more)
     assert as_json(cloud, *acme, "vpc", "show", "six")["ipv6_cidrs"] == [cidr]
-    assert cloud("address", "audit").stdout == "every public address is held once, and by whom it says\n"
+    assert cloud("address", "audit").stdout == "every public address has exactly one holder, the recorded one\n"
 
 
 def test_mappings_of_all_three_kinds_are_listed(cloud: Run) -> None:

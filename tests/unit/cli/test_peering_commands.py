@@ -245,16 +245,16 @@ def test_trace_says_what_is_missing_between_peers(crossed: Run, tmp_path: Path) 
     crossed("apply", "--yes", "--no-wait")
     for far in ("near", "far", "10.1.1.5"):
         code, sentence, fix = verdict(crossed, "w", far, "tcp/443")
-        assert (code, "is reached, but its answer dies" in sentence) == ("NO_ROUTE_TO_DESTINATION", True)
+        assert (code, "is reached, but its answer is lost" in sentence) == ("NO_ROUTE_TO_DESTINATION", True)
     assert verdict(crossed, "near", "w")[::2] == (code, fix)  # the reverse route is missing, too
     crossed(*fix.split()[1:])
     assert verdict(crossed, "w", "far", "tcp/443", code=0)[0] == ""
 
 
 def test_trace_and_ping_say_when_no_connection_is_active(crossed: Run) -> None:
-    assert "look at that host" in crossed("ping", "w", "near", code=2).stderr  # no agent runs on this host
+    assert "check that host" in crossed("ping", "w", "near", code=2).stderr  # no agent runs on this host
     crossed("--owner", "globex", "peering", "delete", "to-web")
-    assert "no active connection" in crossed("ping", "w", "near", code=2).stderr
+    assert "no active peering connection" in crossed("ping", "w", "near", code=2).stderr
     assert verdict(crossed, "w", "near")[0] == "DIFFERENT_VPCS"
     assert verdict(crossed, "w", "10.1.1.4")[0] == "BAD_STATE_ROUTE"
     crossed("peering", "request", "again", "--vpc", "web", "--peer", "globex/data")

@@ -69,7 +69,7 @@ def test_the_option_of_the_other_way_is_wrong_usage(lab: Run) -> None:
         in lab("sg", "rule", "add", "default", "ingress", "tcp", "443", "--destination", "10.0.0.0/8", code=64).stderr
     )
     assert "needs --destination" in lab("sg", "rule", "remove", "default", "egress", "all", code=64).stderr
-    assert "say which rule" in lab("sg", "rule", "remove", "default", "all", "443", code=64).stderr
+    assert "name the rule" in lab("sg", "rule", "remove", "default", "all", "443", code=64).stderr
     assert "write tcp" in lab("sg", "rule", "add", "default", "ingress", "TCP", "--source", "10.0.0.0/8", code=1).stderr
 
 
@@ -135,7 +135,7 @@ def test_groups_and_acls_are_those_of_the_vpc_of_what_they_are_given_to(lab: Run
 
 
 def test_a_way_alone_is_no_rule(lab: Run) -> None:
-    assert "say which rule" in lab("sg", "rule", "remove", "lab/default", "ingress", code=64).stderr
+    assert "name the rule" in lab("sg", "rule", "remove", "lab/default", "ingress", code=64).stderr
 
 
 def test_a_plan_shows_the_rules_and_diff_only_what_differs(run: Run, tmp_path: Path) -> None:

@@ -67,9 +67,18 @@ def cloud(run: Run, tmp_path: Path) -> Path:
 def test_a_trace_tells_the_rules_and_leaves_with_0_when_the_packet_arrives(run: Run) -> None:
     out = run("trace", "web-1", "db-1", "tcp/5432").stdout
     assert "ingress: ACL strict entry 200, group db sgr-" in out
-    assert "kernel: not here: hv1, hv2" in out
+    assert "kernel: not on this machine: hv1, hv2" in out
     assert "host hv1: its agent is not running" in out
     assert "REACHABLE: web-1 -> db-1, permitted by sgr-" in out
+    later = out.partition("later packets from web-1 to db-1, once both ends have sent some ")[2]
+    assert [line.split()[1:3] for line in later.splitlines()[2:8]] == [
+        ["hv1", "port"],
+        ["hv1", "flowtable"],
+        ["hv1", "tunnel"],
+        ["hv2", "verify"],
+        ["hv2", "flowtable"],
+        ["hv2", "delivery"],
+    ]
 
 
 @pytest.mark.usefixtures("cloud")
@@ -85,7 +94,7 @@ def test_a_trace_tells_the_rules_and_leaves_with_0_when_the_packet_arrives(run: 
             "SUBNET_ACL_RESTRICTION",
             "netorch nacl rule add acme/acme/strict ingress 99 allow udp 53 --cidr 10.44.12.4/32",
         ),
-        ("10.44.12.99", "icmp", "NO_MAPPING", "look who has which address: netorch map list --vpc acme/acme"),
+        ("10.44.12.99", "icmp", "NO_MAPPING", "see which interface has which address: netorch map list --vpc acme/acme"),
         (
             "198.51.100.1",
             "icmp",
@@ -105,7 +114,7 @@ def test_an_answer_that_an_acl_refuses_is_no_way_back(run: Run) -> None:
     run("nacl", "rule", "remove", "acme/strict", "egress", "100")
     said = json.loads(run("trace", "web-1", "db-1", "tcp/5432", "-o", "json", code=2).stdout)
     assert (said["reachable"], said["code"]) == (False, "SUBNET_ACL_RESTRICTION")
-    assert said["sentence"].startswith("10.44.13.4 is reached, but its answer dies on host hv2: network ACL strict denies")
+    assert said["sentence"].startswith("10.44.13.4 is reached, but its answer is lost on host hv2: network ACL strict denies")
     assert said["fix"] == "netorch nacl rule add acme/acme/strict egress 10 allow tcp 1024-65535 --cidr 10.44.12.4/32"
     run(*said["fix"].removeprefix("netorch ").split())
     run("trace", "web-1", "db-1", "tcp/5432")
@@ -122,13 +131,13 @@ def test_the_command_of_a_fix_makes_the_packet_arrive(run: Run) -> None:
 
 @pytest.mark.usefixtures("cloud")
 def test_the_other_versions_icmp_is_refused(run: Run) -> None:
-    assert "trace: protocol 58 is not one of IPv4" in run("trace", "web-1", "db-1", "58", code=1).stderr
+    assert "trace: protocol 58 does not exist in IPv4" in run("trace", "web-1", "db-1", "58", code=1).stderr
 
 
 @pytest.mark.usefixtures("cloud")
 @pytest.mark.parametrize("service", ["tcp", "tcp/65536", "http", "icmp/8", "256", "47/1", "udp/-1"])
 def test_a_service_that_is_none_is_refused(run: Run, service: str) -> None:
-    assert f"{service!r} is no service" in run("trace", "web-1", "db-1", service, code=1).stderr
+    assert f"{service!r} is not a service" in run("trace", "web-1", "db-1", service, code=1).stderr
 
 
 @pytest.mark.usefixtures("cloud")
@@ -140,7 +149,7 @@ def test_a_trace_of_an_instance_to_itself_is_refused(run: Run, destination: str)
 @pytest.mark.usefixtures("cloud")
 @pytest.mark.parametrize("destination", ["127.0.0.1", "0.0.0.0", "::1", "::"])
 def test_a_trace_to_an_address_that_every_machine_has_is_refused(run: Run, destination: str) -> None:
-    assert f"{destination} is the sender itself" in run("trace", "web-1", destination, "tcp/443", code=1).stderr
+    assert f"{destination} is an address of the sender itself" in run("trace", "web-1", destination, "tcp/443", code=1).stderr
 
 
 @pytest.mark.usefixtures("cloud")
@@ -161,8 +170,8 @@ def test_the_matrix_has_every_open_flow_and_no_other(run: Run) -> None:
 
 def test_a_file_that_changes_no_flow_leaves_with_0(run: Run, cloud: Path) -> None:
     cloud.write_text(CLOUD.replace("name: acme\n    owner", "name: acme\n    tags: {stage: test}\n    owner"))
-    assert run("reach", "--diff", "-f", str(cloud)).stdout == "No flow is opened or closed.\n"
-    assert run("reach", "--diff", "-f", str(cloud), "--vpc", "acme").stdout == "No flow is opened or closed.\n"
+    assert run("reach", "--diff", "-f", str(cloud)).stdout == "The file opens and closes no flow.\n"
+    assert run("reach", "--diff", "-f", str(cloud), "--vpc", "acme").stdout == "The file opens and closes no flow.\n"
     assert "VPC 'acmee': does not exist" in run("reach", "--diff", "-f", str(cloud), "--vpc", "acmee", code=1).stderr
 
 
@@ -267,8 +276,8 @@ def test_a_route_to_a_gateway_that_is_gone_is_replaced(edges: Run) -> None:
 def test_the_answer_by_another_edge_is_told_in_a_line(edges: Run) -> None:
     repaired(edges, "web-1", "internet", codes=OUT)
     out = edges("trace", "web-1", "internet").stdout
-    assert "the answer, if it comes by e21:" in out
-    assert "the answer, if it comes by e22: it arrives, too" in out
+    assert "the answer, if it comes through e21:" in out
+    assert "the answer, if it comes through e22, arrives" in out
     assert "source 10.44.12.4 becomes 198.51.100." in out
     assert "REACHABLE: web-1 -> internet, permitted by sgr-" in out
 

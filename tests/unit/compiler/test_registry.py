@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netorch.compiler.base import HostPart, MappingPart, VpcPart, VpcView
-from netorch.compiler.registry import check_coverage, compile_host, compile_slice, inputs_of, load_compilers, parts_of
+from netorch.compiler.registry import (
+    check_coverage,
+    compile_host,
+    compile_host_part,
+    compile_slice,
+    inputs_of,
+    load_compilers,
+    parts_of,
+)
 from netorch.errors import CompileError
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.mapping import Mapping
@@ -54,6 +63,15 @@ def test_the_views_of_tests_have_all_that_the_compilers_read() -> None:
     assert inputs_of(load_compilers()) <= VIEW.inputs.keys()
 
 
+def test_a_host_part_that_reads_vpcs_names_the_classes_of_its_objects() -> None:
+    rule = Rule(version=4, priority=9, table=9)
+    part = HostPart(id="odd", compile=lambda _view, _carried: [rule], inputs=frozenset({Vpc}))
+    with pytest.raises(CompileError, match=r"compiler odd: .* is a Rule; add the class to its `yields`"):
+        compile_host_part(part, VIEW.host, {})
+    named = msgspec.structs.replace(part, yields=frozenset({Rule}))
+    assert compile_host_part(named, VIEW.host, {}) == {rule.key: rule}
+
+
 def test_a_type_that_nobody_reads_is_an_error() -> None:
     with pytest.raises(CompileError, match="none reads Firewall; install"):
         check_coverage(COMPILERS, [Vpc, type("Firewall", (), {})])
@@ -100,7 +118,7 @@ def test_mappings_to_one_host_share_its_entries() -> None:
 
 
 def test_two_parts_with_one_id_are_refused() -> None:
-    with pytest.raises(CompileError, match="two parts are called one"):
+    with pytest.raises(CompileError, match="two parts have the id one"):
         parts_of([fixed("one"), fixed("one")], VpcPart)
 
 
@@ -109,5 +127,5 @@ def test_a_part_cannot_read_what_it_does_not_name() -> None:
         return [Vrf(vni=VIEW.vni, ifname=group.name, table=1) for group in view.of(SecurityGroup)]
 
     curious = OneOff("curious", VpcPart(id="curious", compile=compile_it, inputs=frozenset({Vpc})))
-    with pytest.raises(CompileError, match="SecurityGroup is not among the part's inputs"):
+    with pytest.raises(CompileError, match="SecurityGroup is not one of the part's inputs"):
         vpc_objects([curious], VIEW)

@@ -108,7 +108,7 @@ def test_without_a_number_for_a_subnet_its_vpc_stays_as_it_is_and_says_so(
     before = office.vrf(office.a1)
     office.lead("10.0.0.0/16")
     problem = office.world.agents["hv1"].reconciler.problems[office.vpc.vni]
-    assert "have a VRF of their own here, and no more can" in problem
+    assert "have a VRF of their own on this host, which is the limit" in problem
     assert office.vrf(office.a1) == before
     office.lead("10.0.0.0/24")
     assert vrf_number(office.vrf(office.a1)) == 201

@@ -20,8 +20,10 @@ from netorch.records.inventory import Inventory
 from netorch.records.names import wrong_names
 from netorch.records.public import wrong_addresses
 from netorch.records.valid.devices import wrong_devices
+from netorch.records.valid.mappings import read_places, wrong_mappings
 from netorch.records.valid.ports import wrong_ports
 from netorch.records.vpc import VpcRecords
+from netorch.store.base import Store
 from tests.unit.control.filters import check_filters
 
 
@@ -52,6 +54,11 @@ def check_peerings(inventory: Inventory) -> None:
             assert half.status is not PeeringStatus.ACTIVE or not overlap(ranges_of(records.vpc.record), ranges_of(peer))
         pairs = [half.peer.id for half in records.each(PeeringConnection) if half.status is PeeringStatus.ACTIVE]
         assert len(pairs) == len(set(pairs))
+
+
+def check_mappings(store: Store, inventory: Inventory) -> None:
+    """Check that mappings, interfaces, gateways, hosts and placements agree."""
+    assert list(wrong_mappings(inventory, read_places(store, inventory.revision))) == []
 
 
 def ranges_within(records: VpcRecords) -> set[str]:

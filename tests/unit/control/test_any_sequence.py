@@ -50,7 +50,7 @@ from netorch.records.caller import Caller
 from netorch.records.inventory import read_inventory
 from netorch.store.alloc import HOLD_DOWN_S
 from netorch.store.memory import MemoryStore
-from tests.unit.control.consistent import check_ranges, check_references, check_routes, ranges_within
+from tests.unit.control.consistent import check_mappings, check_ranges, check_references, check_routes, ranges_within
 from tests.unit.control.filters import FILTERS
 from tests.unit.control.outside.sequence import SEED, OutsideActions
 
@@ -331,6 +331,7 @@ class Actions(OutsideActions):
     def the_records_are_consistent(self) -> None:
         inventory = read_inventory(self.store)
         check_ranges(inventory)
+        check_mappings(self.store, inventory)
         check_routes(inventory)
         check_references(inventory, {kv.key for kv in self.store.list("host/").kvs if "/placement/" in kv.key})
 

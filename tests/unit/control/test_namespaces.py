@@ -63,7 +63,7 @@ def two_vpcs(store: Store, acme: Caller, globex: Caller, two_hosts: None) -> Non
 @pytest.mark.usefixtures("two_vpcs")
 def test_a_customer_names_no_namespace_of_a_host(store: Store, acme: Caller) -> None:
     before = store.revision()
-    with refused("UnauthorizedOperation", "the operator's to name"):
+    with refused("UnauthorizedOperation", "only the operator may name"):
         run(store, acme, BOX, "red")
     assert store.revision() == before
 
@@ -92,7 +92,7 @@ def test_a_namespace_that_an_instance_has_is_given_to_no_other(store: Store, ope
     first = run(store, operator, BOX, "red")
     before = store.revision()
     for name in ("red", "blue"):
-        with refused("InvalidParameterValue", f"is that of instance {first.id}"):
+        with refused("InvalidParameterValue", f"belongs to instance {first.id}"):
             run(store, operator, msgspec.structs.replace(BOX, netns=spelling), name)
     assert store.revision() == before
     other = run(store, operator, msgspec.structs.replace(BOX, netns=spelling, host="hv2"), "blue")
@@ -123,7 +123,7 @@ def test_two_new_instances_do_not_meet_in_a_namespace_of_a_chosen_host(store: St
     plan = plan_cloud(store, operator, cloud)
     (stuck,) = plan.stuck
     assert stuck.path == "globex/web"
-    assert "namespace box of host hv1 is that of instance i" in str(stuck.error)
+    assert "namespace box of host hv1 belongs to instance i" in str(stuck.error)
     apply_cloud(store, plan)
     assert holders(store) == {"alloc/netns/hv1/box": "acme/i"}
 

@@ -75,7 +75,7 @@ def test_two_vpcs_made_at_once_have_two_vnis(store: Interrupted, acme: Caller, g
 
 def test_of_two_vpcs_of_one_name_the_later_is_refused(store: Interrupted, acme: Caller) -> None:
     store.meanwhile = lambda: vpcs.create_vpc(store, acme, name="a", cidrs=["10.0.0.0/16"])
-    with refused("InvalidParameterValue", "one of that name"):
+    with refused("InvalidParameterValue", "one with that name"):
         vpcs.create_vpc(store, acme, name="a", cidrs=["10.1.0.0/16"])
 
 
@@ -215,7 +215,7 @@ def test_a_host_is_not_deleted_when_another_deletion_let_interfaces_in_again(
         store.meanwhile = give_up_and_run
 
     store.meanwhile = before_the_next_one
-    with refused("IncorrectState", "somebody else"):
+    with refused("IncorrectState", "another command is changing"):
         hosts.delete_host(store, operator, "hv1")
     assert hosts.describe_host(store, operator, "hv1").interfaces == 1
 

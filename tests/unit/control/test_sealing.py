@@ -52,7 +52,9 @@ def test_a_made_key_is_one_of_ec2s() -> None:
 
 
 def test_an_edge_without_a_key_gets_no_secret() -> None:
-    with pytest.raises(ApiError, match=r"IncorrectState: host e1: has published no key .* netorch agent run --host e1"):
+    with pytest.raises(
+        ApiError, match=r"IncorrectState: host e1: its agent has not published its key .* start it on e1: systemctl"
+    ):
         edge_key(MemoryStore(), "e1")
 
 

@@ -54,7 +54,7 @@ def test_a_packet_leaves_through_the_gateway_and_the_answer_comes_by_either_edge
     there = ("verify", "inlet", "egress-only", "gateway", "gateway", "outside", "uplink")
     assert sent == [(first, place) for place in there]
     out = six("trace", "i-six", SERVER).stdout
-    assert all(f"the answer, if it comes by {edge}" in out for edge in ("e1", "e2"))
+    assert all(f"the answer, if it comes through {edge}" in out for edge in ("e1", "e2"))
 
 
 def test_nobody_begins_anything_from_outside(six: Run) -> None:

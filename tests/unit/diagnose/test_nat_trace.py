@@ -60,8 +60,8 @@ def test_of_several_addresses_the_trace_names_the_one_that_the_gateway_chooses(s
 def test_the_answer_comes_back_to_the_instance_by_either_edge(shop: Run) -> None:
     for service in ("tcp/443", "udp/53", "icmp"):
         out = shop("trace", "a1", SERVER, service).stdout
-        assert "the answer, if it comes by e1:" in out
-        assert "the answer, if it comes by e2: it arrives, too" in out
+        assert "the answer, if it comes through e1:" in out
+        assert "the answer, if it comes through e2, arrives" in out
         assert "destination 10.0.9.9" in out
 
 
@@ -149,7 +149,7 @@ def test_without_a_subnet_that_leads_out_the_trace_says_which_one_a_gateway_need
     inner_gateway(shop)
     shop("route-table", "route", "delete", "public", "0.0.0.0/0")
     fix = traced(shop, "a1", SERVER, code=2)["fix"]
-    assert fix.startswith("make the NAT gateway in a subnet whose route table routes to the internet gateway: netorch ")
+    assert fix.startswith("create the NAT gateway in a subnet whose route table leads to the internet gateway: netorch ")
 
 
 @pytest.mark.parametrize(

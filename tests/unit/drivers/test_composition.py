@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,14 +12,15 @@ import pytest
 
 import netorch
 from netorch.agent.slices import Slice
-from netorch.drivers.base import Gone, Lost, Seen
+from netorch.drivers.base import Gone, KernelEvent, Lost, Seen
 from netorch.drivers.fake.host import FakeDriver, FakeHost
 from netorch.drivers.fake.kernel import FakeKernel
+from netorch.errors import KernelError
 from netorch.plan.diff import diff
 from netorch.plan.explain import explain
 from netorch.state.base import UNDERLAY, KernelObject, Key, OnDevice
 from netorch.state.link import AdminUp, Vrf
-from netorch.state.op import Create, Delete, Op, Replace
+from netorch.state.op import Create, Delete, Failure, Op, Replace
 from netorch.state.order import Order
 
 # All modules between compilers and drivers, and the compositions of real and fake drivers.
@@ -156,6 +157,31 @@ def test_a_refusal_is_named_and_stops_no_other_driver(kernel: FakeKernel) -> Non
         "create filter dev vrf5000 pref 0 action drop: Invalid argument (errno 22): no preference",
     ]
     assert kernel.dump() == ALL
+
+
+class Exhausted(FakeTc):
+    """A driver whose process has no descriptor left."""
+
+    def dump(self) -> dict[Key, KernelObject]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def events(self) -> list[KernelEvent]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_driver_that_fails_as_a_whole_refuses_its_own_operations_and_no_others() -> None:
+    kernel = FakeKernel(more=[Exhausted])
+    after = Vrf(vni=VNI + 1, ifname="vrf5001", table=VNI + 1)
+    failures = kernel.apply([Create(VRF), Create(QDISC), Create(DROP), Create(after)])
+    assert [(failure.op.obj, failure.error.errno) for failure in failures] == [(QDISC, errno.EMFILE), (DROP, errno.EMFILE)]
+    assert kernel.objects.keys() == {VRF.key, after.key}
+    for read in (kernel.dump, kernel.events):
+        with pytest.raises(KernelError, match=r"read .*overlay: Too many open files"):
+            read()
+    kernel.close()
 
 
 def test_it_reads_as_it_says() -> None:

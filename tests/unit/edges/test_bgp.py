@@ -69,6 +69,24 @@ def test_an_edge_that_is_drained_announces_nothing_and_keeps_its_session(pair: P
     assert announced(pair, "e1") == {PEER, Announcement(prefix=POOL)}
 
 
+@pytest.mark.parametrize("value", [b'{"schema":1000,"cidrs":"of tomorrow"}', b"damaged"])
+def test_an_edge_goes_on_announcing_a_pool_whose_record_it_can_no_longer_read(pair: Pair, value: bytes) -> None:
+    speak(pair, "e1")
+    pair.world.settle(3)
+    pair.world.new_ops("e1")
+    pair.world.put(keys.pool("west"), value)
+    pair.world.settle(3)
+    assert pair.world.new_ops("e1") == []
+    assert announced(pair, "e1") == {PEER, Announcement(prefix=POOL)}
+    for host, reports in (("e1", True), ("hv1", False)):
+        said = pair.world.store.get(keys.agent_status(host))
+        assert said is not None
+        assert (b"this version cannot use pool/west; upgrade netorch here" in said.value) == reports
+    pair.put_pool("203.0.113.0/24")
+    pair.world.settle(3)
+    assert announced(pair, "e1") == {PEER, Announcement(prefix="203.0.113.0/24")}
+
+
 @pytest.mark.parametrize("local6", ["", PEER.local6])
 def test_ipv6_is_announced_where_the_uplink_has_it(local6: str) -> None:
     uplink = msgspec.structs.replace(SPEAKING, ipv6_address=f"{local6}/64" if local6 else "")

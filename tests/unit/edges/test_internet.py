@@ -151,8 +151,8 @@ def test_ranges_of_the_vpc_and_of_its_peers_never_come_from_outside(pair: Pair) 
     ("address", "private", "words"),
     [
         ("203.0.113.7", A, "203.0.113.7 is in no address pool of this pair"),
-        (THIRD, "10.9.0.4", "stands for 10.9.0.4, which is not in the VPC's ranges"),
-        (SECOND, A, f"{SECOND} stands for {A}, as {FIRST} does"),
+        (THIRD, "10.9.0.4", "maps to 10.9.0.4, which is not in the VPC's ranges"),
+        (SECOND, A, f"{SECOND} maps to {A}, as {FIRST} does"),
     ],
 )
 def test_what_cannot_be_meant_is_left_out_alone(pair: Pair, address: str, private: str, words: str) -> None:
@@ -246,7 +246,7 @@ def test_a_gateway_whose_ranges_find_no_place_is_left_out_and_says_so(monkeypatc
     monkeypatch.setattr("edges.cable.INSIDE_SOURCES", (5,))
     view = gated(CLASHING)
     assert not vpc_objects([Internet()], view)
-    assert "filters clash; all of it is left out" in _left_out(view)
+    assert "peers collide; the gateway is left out" in _left_out(view)
 
 
 def test_an_ipv6_range_of_another_pairs_pool_does_not_pass(pair: Pair) -> None:
@@ -254,7 +254,7 @@ def test_an_ipv6_range_of_another_pairs_pool_does_not_pass(pair: Pair) -> None:
     pair.world.put(keys.vpc(vpc.vni), encode(msgspec.structs.replace(vpc, ipv6_pools={RANGE6: "east"})))
     pair.world.settle(3)
     assert ways(pair, "e1", vpc) == set()
-    assert f"the range {RANGE6} is of address pool east" in pair.world.agents["e1"].reconciler.problems[vpc.vni]
+    assert f"the range {RANGE6} is not in address pool east" in pair.world.agents["e1"].reconciler.problems[vpc.vni]
 
 
 @pytest.mark.parametrize("own", ["fd00::/56", RANGE6])

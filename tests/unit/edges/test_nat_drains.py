@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from netorch.agent.tasks import nat_drains
 from netorch.drivers.fake.tracker import FakeTracker
 from netorch.model.eni import NetworkInterface
 from netorch.model.outside.gateway import NatGateway
@@ -71,6 +73,32 @@ def test_one_that_has_connections_stays_until_they_have_ended(pair: Pair, vpc: V
     pair.world.assert_settled()
 
 
+@pytest.mark.parametrize("days", [-3650, -1, 1, 3650])
+def test_a_clock_that_is_set_during_a_drain_ends_and_lengthens_nothing(
+    pair: Pair, vpc: Vpc, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    drain(pair, vpc, first=time.time() + 60, second=time.time() + LONG_S)
+    set_to = time.time() + 86400.0 * days
+    monkeypatch.setattr(nat_drains, "time", SimpleNamespace(time=lambda: set_to))
+    pair.world.settle(40)
+    assert set(stored(pair, vpc).draining) == set(SECONDARY)
+    pair.world.settle(20)
+    assert set(stored(pair, vpc).draining) == {SECONDARY[1]}
+
+
 def test_one_whose_time_is_over_goes_with_its_connections(pair: Pair, vpc: Vpc) -> None:
     drain(pair, vpc, first=time.time() - 1, second=time.time() + LONG_S)
     assert set(stored(pair, vpc).draining) == {SECONDARY[1]}
+
+
+def test_a_drain_wakes_nobody_while_the_store_is_away(pair: Pair, vpc: Vpc) -> None:
+    drain(pair, vpc, first=time.time() + LONG_S, second=time.time() + LONG_S)
+    task = next(task for task in pair.world.agents["e1"].tasks if isinstance(task, nat_drains.NatDrains))
+    assert task.wake_at(pair.world.clock.now) is not None
+    pair.world.wires["e1"].cut = True
+    pair.world.settle(2 * nat_drains.LOOK_EVERY_S)
+    assert task.wake_at(pair.world.clock.now) is None
+    pair.world.wires["e1"].cut = False
+    connections(pair, vpc)
+    pair.world.settle(40)
+    assert stored(pair, vpc).draining == {}

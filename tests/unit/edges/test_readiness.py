@@ -32,7 +32,7 @@ FIT = Facts(uplink="eth1", carrier=True)
         (msgspec.structs.replace(FIT, ready=True), ""),
         (
             msgspec.structs.replace(FIT, uplink="", carrier=False),
-            "it has no uplink; netorch host update --pair PAIR --uplink UPLINK gives it one",
+            "it has no uplink; set one: netorch host update --pair PAIR --uplink UPLINK",
         ),
         (msgspec.structs.replace(FIT, carrier=False), "uplink eth1 has no carrier"),
         (msgspec.structs.replace(FIT, ready=True, carrier=False), "uplink eth1 has no carrier"),

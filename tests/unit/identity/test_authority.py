@@ -89,14 +89,14 @@ def test_the_longest_names_fit_into_a_certificate(authority: Authority) -> None:
 def test_files_of_keys_are_private_and_an_authority_is_never_replaced(authority: Authority, tmp_path: Path) -> None:
     save_authority(tmp_path, authority)
     assert load_authority(tmp_path).pem == authority.pem
-    with pytest.raises(IdentityError, match="there is an authority already"):
+    with pytest.raises(IdentityError, match="an authority already exists"):
         save_authority(tmp_path, Authority.new("another", NOW))
     assert (tmp_path / AUTHORITY_KEY).stat().st_mode & 0o777 == 0o600
     (tmp_path / AUTHORITY_KEY).chmod(0o640)
     with pytest.raises(IdentityError, match="others may read it"):
         load_authority(tmp_path)
     write(tmp_path / AUTHORITY_KEY, Authority.new("another", NOW).key_pem(), secret=True)
-    with pytest.raises(IdentityError, match="not that of the certificate"):
+    with pytest.raises(IdentityError, match="does not belong to the certificate"):
         load_authority(tmp_path)
 
 

@@ -66,10 +66,10 @@ def test_somebody_elses_reply_is_not_taken_for_the_destination() -> None:
 @pytest.mark.parametrize(
     ("text", "path", "said"),
     [
-        ("islands: {}", "$.islands", "there is no island"),
-        ("islands: {a: [web]}", "$.islands.a[0]", "'web' names no instance; write <vpc>/<instance>"),
-        ("islands: {a: [x/y], b: [x/y]}", "$.islands.b[0]", "x/y is on island a already"),
-        ("islands: {a: [x/y]}\nunreachable: [host]", "$.unreachable[0]", "'host' is no IP address"),
+        ("islands: {}", "$.islands", "no island is declared"),
+        ("islands: {a: [web]}", "$.islands.a[0]", "'web' is not the name of an instance; write <vpc>/<instance>"),
+        ("islands: {a: [x/y], b: [x/y]}", "$.islands.b[0]", "x/y is already on island a"),
+        ("islands: {a: [x/y]}\nunreachable: [host]", "$.unreachable[0]", "'host' is not an IP address"),
         ("islands: {a: [x/y]}\nreach: all", "$.reach", "there is no field 'reach' here"),
         ("unreachable: []", "$.islands", "the field is missing"),
         (
@@ -88,13 +88,17 @@ def test_somebody_elses_reply_is_not_taken_for_the_destination() -> None:
             "no destination",
         ),
         ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y, service: tcp}]", "$.flows[0].service", "write tcp/PORT"),
-        ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y, service: tcp/70000}]", "$.flows[0].service", "no service"),
+        (
+            "islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y, service: tcp/70000}]",
+            "$.flows[0].service",
+            "not a service",
+        ),
         ("islands: {a: [x/y]}\nflows: [{source: x/y, destination: x/y}]", "$.flows[0].service", "the field is missing"),
         ("islands: {a: x/y}", "$.islands.a", ""),
         (
             "islands: {a: [x/y]}\nflows: [{source: internet, destination: x/y, service: tcp/1}]",
             "$.flows[0].source",
-            "the file does not say which node is the internet; add it, e.g. internet: {node: web",
+            "the file does not name the node that is the internet; add it, e.g. internet: {node: web",
         ),
         (
             f"islands: {{a: [x/y]}}\n{INTERNET}\nflows: [{{source: internet, destination: internet, service: tcp/1}}]",
@@ -103,7 +107,7 @@ def test_somebody_elses_reply_is_not_taken_for_the_destination() -> None:
         ),
         ("islands: {a: [x/y]}\ninternet: {node: web}", "$.internet.addresses", "the field is missing"),
         ("islands: {a: [x/y]}\ninternet: {node: web, addresses: []}", "$.internet.addresses", "write one"),
-        ("islands: {a: [x/y]}\ninternet: {node: web, addresses: [web]}", "$.internet.addresses[0]", "'web' is no IP address"),
+        ("islands: {a: [x/y]}\ninternet: {node: web, addresses: [web]}", "$.internet.addresses[0]", "'web' is not an IP address"),
         (
             "islands: {a: [x/y]}\ninternet: {node: web, addresses: [192.0.2.1, 192.0.2.2]}",
             "$.internet.addresses",

@@ -6,9 +6,13 @@ import subprocess
 
 import pytest
 
+from netorch.drivers.nft.chains import PRIORITIES
 from netorch.errors import LabError
+from netorch.lab.features import PROBES as ALL
 from netorch.lab.features import Feature, Probe, missing, probe_features, probe_script, read_report
 from netorch.lab.session import Way, choose_way
+from netorch.state.nft import FLOW_ADD, FLOWTABLE_SPEC
+from policy.tables.offload import CHECKED_PRIORITY
 
 PROBES = (
     Probe(name="good", command="true", why_needed="a"),
@@ -29,10 +33,23 @@ def test_each_probe_is_told_of_with_what_it_said() -> None:
     assert after.present
 
 
+def test_what_the_data_plane_loads_is_probed() -> None:
+    """A host without one of these forwards nothing, so a lab must not choose its kernel, and `doctor` must name it."""
+    rules = {probe.name: probe.command for probe in ALL if probe.name.startswith("nft ")}
+    flowtable = rules["nft flowtable"]
+    assert FLOWTABLE_SPEC in flowtable
+    assert f"{FLOW_ADD} @" in flowtable
+    assert f"priority {PRIORITIES['inet']}" in flowtable
+    assert f"meta priority {CHECKED_PRIORITY}" in flowtable
+    assert f"meta priority set {CHECKED_PRIORITY}" in rules["nft netdev"]
+    absent = {feature.name for feature in missing(read_report("nft flowtable\t1\tNot supported\n"))}
+    assert "nft flowtable" in absent
+
+
 def test_a_probe_that_never_ran_counts_as_absent() -> None:
     features = read_report("good\t0\t\n", PROBES)
     assert [feature.name for feature in missing(features)] == ["bad", "after bad"]
-    assert features[1].detail == "the probe did not run"
+    assert features[1].detail == "the test did not run"
 
 
 @pytest.mark.parametrize(("root", "way"), [(True, Way.NATIVE), (False, Way.USERNS)])
@@ -68,7 +85,7 @@ def test_bird_is_asked_for_by_its_package() -> None:
 
 def test_without_vrf_and_lab_kernel_both_are_named() -> None:
     def none() -> None:
-        raise LabError("build it once with scripts/kernel")
+        raise LabError("built once by scripts/kernel")
 
     with pytest.raises(LabError, match=r"lacks vrf.*scripts/kernel"):
         choose_way([feature("vrf", False), feature("veth", True)], root=True, kernel=none)

@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from netorch.cli.main import _reads_input
+from netorch.lab.hosts import Record
 from netorch.lab.mailbox import Mailbox, Request
 from netorch.lab.runner import Runner
+from netorch.lab.topology import Topology
 
 
 @pytest.mark.parametrize(
@@ -40,9 +42,10 @@ def test_input_crosses_the_border_as_a_file(
     mailbox = Mailbox(tmp_path / "labs" / "box")
     mailbox.make()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"vpcs: []\n")))
-    monkeypatch.setattr("netorch.lab.runner.hosts.environment", lambda *_: dict(os.environ))
+    monkeypatch.setattr("netorch.lab.runner.environment", lambda *_: dict(os.environ))
     runner = Runner.__new__(Runner)
     runner.directory = tmp_path
+    runner.record = Record(topology=Topology(name="box", nodes=()), file="")
 
     def serve() -> None:
         with (mailbox.directory / "notify").open() as fifo:

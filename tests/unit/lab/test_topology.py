@@ -77,6 +77,16 @@ def test_a_link_without_mtu_has_that_of_containerlab() -> None:
     assert [link.mtu for link in load(TWO_HOSTS).links] == [1550, DEFAULT_MTU] == [1550, 9500]
 
 
+def test_a_console_runs_no_agent_and_there_is_one_at_most() -> None:
+    console = "{labels: {netorch.role: console}}"
+    topology = load(changed("    spine:\n", f"    spine: {console}\n"))
+    assert topology.console is not None
+    assert (topology.console.name, topology.console.has_agent) == ("spine", False)
+    assert load(TWO_HOSTS).console is None
+    found = problems(changed("    spine:\n", f"    spine: {console}\n    desk: {console}\n"))
+    assert list(found.values()) == ["spine is the console already; remove the role of one"]
+
+
 def test_a_router_runs_no_agent() -> None:
     text = changed("    spine:\n", "    spine: {labels: {netorch.role: router}}\n")
     assert load(text).nodes[1].role is NodeRole.ROUTER

@@ -40,8 +40,8 @@ def test_a_device_that_nobody_uses_will_do(machine: Path) -> None:
 
 def test_the_device_of_the_default_route_is_not_free(machine: Path) -> None:
     ((name, (detail, fix)),) = missing(machine, "eth0").items()
-    assert (name, detail) == ("eth0 is free", "this machine's default route is by it")
-    assert "nobody can log in any more" in fix
+    assert (name, detail) == ("eth0 is free", "this machine's default route uses it")
+    assert "otherwise it loses its network" in fix
 
 
 @pytest.mark.parametrize(("device", "kind"), [("bond0", "a bond"), ("br0", "a bridge")])

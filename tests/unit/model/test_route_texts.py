@@ -71,7 +71,7 @@ def test_a_route_has_one_spelling() -> None:
         ("0.0.0.0/0 via pcx", "'pcx' names no target", "write pcx- and its name"),
         ("0.0.0.0/0 via pcx-", "'pcx-' is not a target", "write igw, eigw, vgw, nat- and a NAT gateway's name"),
         ("0.0.0.0/0 via pcx b", "'pcx b' is not a target", "write igw, eigw, vgw, nat-"),
-        ("0.0.0.0/0 via igw-main", "'igw-main' has a name, and a VPC has one igw at most", "write igw"),
+        ("0.0.0.0/0 via igw-main", "'igw-main' has a name, and a VPC has at most one igw", "write igw"),
         ("0.0.0.0/0 via local-1", "'local-1' is not a target", "write igw, eigw, vgw, nat-"),
         ("0.0.0.0/0 via 10.0.0.1", "'10.0.0.1' is not a target", "write igw, eigw, vgw, nat-"),
         ("0.0.0.0/0 via IGW", "'IGW' is not a target", "write igw, eigw, vgw, nat-"),

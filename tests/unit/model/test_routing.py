@@ -341,11 +341,11 @@ SUBNETS = [parse_prefix("10.0.13.0/24"), parse_prefix("fd00:1:0:1::/64")]
         ("10.0.13.0/24", TargetKind.BLACKHOLE, "10.0.13.0/24 is more specific than 10.0.0.0/16, a range of the VPC itself"),
         ("10.0.13.0/25", TargetKind.INTERFACE, "10.0.13.0/25 is more specific than the VPC's 10.0.0.0/16, and is not the whole"),
         ("10.0.12.0/23", TargetKind.INTERFACE, "10.0.12.0/23 is more specific than the VPC's 10.0.0.0/16, and is not the whole"),
-        ("169.254.168.0/22", TargetKind.INTERFACE, "169.254.168.0/22 is inside 169.254.168.0/22, which EC2 keeps"),
-        ("169.254.169.254/32", TargetKind.INTERNET_GATEWAY, "169.254.169.254/32 is inside 169.254.168.0/22, which EC2 keeps"),
+        ("169.254.168.0/22", TargetKind.INTERFACE, "169.254.168.0/22 is inside 169.254.168.0/22, which EC2 reserves"),
+        ("169.254.169.254/32", TargetKind.INTERNET_GATEWAY, "169.254.169.254/32 is inside 169.254.168.0/22, which EC2 reserves"),
         ("169.254.0.0/16", TargetKind.INTERFACE, ""),
-        ("fd00:ec2::/32", TargetKind.INTERFACE, "fd00:ec2::/32 is inside fd00:ec2::/32, which EC2 keeps"),
-        ("fd00:ec2:0:1::/64", TargetKind.INTERFACE, "fd00:ec2:0:1::/64 is inside fd00:ec2::/32, which EC2 keeps"),
+        ("fd00:ec2::/32", TargetKind.INTERFACE, "fd00:ec2::/32 is inside fd00:ec2::/32, which EC2 reserves"),
+        ("fd00:ec2:0:1::/64", TargetKind.INTERFACE, "fd00:ec2:0:1::/64 is inside fd00:ec2::/32, which EC2 reserves"),
     ],
 )
 def test_routes_that_ec2_refuses_are_refused(destination: str, kind: TargetKind, what: str) -> None:

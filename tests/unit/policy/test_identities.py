@@ -19,6 +19,7 @@ from netorch.state.nft import NftChain, NftElement
 from policy.chains import Chains
 from policy.groups import MOST_ENTRIES
 from policy.identities import identity_number, peer_number
+from policy.skeleton import SLOW
 from tests.unit.policy.small import VNI, group, interface, rule, sg
 from tests.views import make_view, mapping_objects, vpc_objects
 
@@ -45,6 +46,15 @@ def one_number(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     identity_number.cache_clear()
     monkeypatch.setattr(hashlib, "sha256", OneNumber)
     yield
+    identity_number.cache_clear()
+
+
+@pytest.mark.parametrize("digest", ["00000000", "80000000", "00010000", "80010000", "ffffffff"])
+def test_no_identity_has_the_number_of_the_mark_of_slow_packets(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity_number.cache_clear()
+    monkeypatch.setattr(OneNumber, "digest", lambda _: bytes.fromhex(digest))
+    monkeypatch.setattr(hashlib, "sha256", OneNumber)
+    assert int(SLOW, 16) not in (identity_number((sg(1),)), peer_number((OF_PEER,)), 0)
     identity_number.cache_clear()
 
 

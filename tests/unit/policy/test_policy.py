@@ -14,7 +14,7 @@ from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import UNDERLAY, KernelObject
 from netorch.state.names import vni_of_element
 from netorch.state.nft import NftElement, PortChain
-from policy import skeleton, underlay
+from policy import nftgen, skeleton, underlay
 from policy.antispoof import AntiSpoof
 from policy.tables import ports
 from policy.verify import Verify
@@ -136,29 +136,30 @@ def test_a_peer_is_outer_source_and_whole_vxlan_header_and_inner_source() -> Non
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.INCOMING])
 def test_a_port_may_send_from_its_own_addresses(phase: Phase) -> None:
     (chain,) = chains(view("a", local=(local(phase),)))
-    own = f"ether saddr {ENI.mac}"
+    mac = f"0x{ENI.mac.replace(':', '').lstrip('0')}"
     assert chain == PortChain(
         vni=VNI,
         ifname=PORT,
         rules=(
-            f"{own} ip saddr {ADDRESS} ip protocol != 1 meta mark set 0x4e54 accept",
-            f"{own} ip6 saddr {ADDRESS6} meta l4proto != 58 meta mark set 0x4e54 accept",
+            f"@nh,96,32 {nftgen.raw(ADDRESS)} @ll,48,64 {mac}0800 @nh,72,8 != 0x1 meta priority set 1:4e50 accept",
+            f"@nh,64,128 {nftgen.raw(ADDRESS6)} @ll,48,64 {mac}86dd meta l4proto != 58 meta priority set 1:4e50 accept",
             f"ether saddr != {ENI.mac} goto drop_spoofed",
-            f"ip saddr {ADDRESS} ip frag-off & 8191 != 0 meta mark set 0x4e54 accept",
-            f"ip6 saddr {ADDRESS6} frag frag-off != 0 meta mark set 0x4e54 accept",
-            "ip6 saddr fe80::400:ff:fe00:1 frag frag-off != 0 meta mark set 0x4e54 accept",
+            f"ip saddr {ADDRESS} ip frag-off & 8191 != 0 meta priority set 1:4e50 accept",
+            "jump whole_headers",
+            f"ip6 saddr {ADDRESS6} frag frag-off != 0 meta priority set 1:4e50 accept",
+            "ip6 saddr fe80::400:ff:fe00:1 frag frag-off != 0 meta priority set 1:4e50 accept",
             "frag frag-off != 0 goto nameless",
             "icmp type 5 goto drop_spoofed",
             f"icmp type @icmp_errors ip saddr {ADDRESS} ip frag-off & 16383 == 0 @th,192,32 0xa000005"
-            " meta mark set 0x4e54 accept",
+            " meta priority set 1:4e50 accept",
             "icmp type @icmp_errors goto drop_spoofed",
             f"icmpv6 type @icmpv6_errors ip6 saddr {ADDRESS6} exthdr frag 0"
-            " @th,256,128 0x20010db8000000000000000000000005 meta mark set 0x4e54 accept",
+            " @th,256,128 0x20010db8000000000000000000000005 meta priority set 1:4e50 accept",
             "icmpv6 type @icmpv6_errors goto drop_spoofed",
-            f"ip saddr {ADDRESS} meta mark set 0x4e54 accept",
-            f"ip6 saddr {ADDRESS6} meta mark set 0x4e54 accept",
-            "ip6 saddr fe80::400:ff:fe00:1 meta mark set 0x4e54 accept",
-            "ip6 saddr :: meta mark set 0x4e54 accept",
+            f"ip saddr {ADDRESS} meta priority set 1:4e50 accept",
+            f"ip6 saddr {ADDRESS6} meta priority set 1:4e50 accept",
+            "ip6 saddr fe80::400:ff:fe00:1 meta priority set 1:4e50 accept",
+            "ip6 saddr :: meta priority set 1:4e50 accept",
             f"arp saddr ether {ENI.mac} arp saddr ip {ADDRESS} accept",
             "goto nameless",
         ),
@@ -213,7 +214,7 @@ def test_a_chain_that_is_entered_for_good_ends_in_a_verdict(table: str) -> None:
 def test_no_path_leads_from_a_senders_chain_to_a_receivers() -> None:
     """The kernel follows all paths when an element with a verdict is added, so such a path would cost O(ports squared)."""
     chains = chains_of(skeleton.OVERLAY_INET)
-    seen, ahead = set(), ["sent", "freely_sent", "known_egress", "drop_sg_egress", "drop_acl_egress"]
+    seen, ahead = set(), ["sent", "freely_sent", "known_egress", "agreed", "drop_sg_egress", "drop_acl_egress"]
     while ahead:
         name = ahead.pop()
         seen.add(name)

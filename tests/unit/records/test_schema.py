@@ -14,15 +14,17 @@ from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.eni import Placement
 from netorch.model.mapping import Mapping
 from netorch.model.record import Part, Record
-from netorch.model.vpc import Vpc
+from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
-from netorch.records.codec import decode_value, encode
+from netorch.records.codec import decode_value, encode, encode_at, schema_of
 from netorch.records.flows import HandedOver
-from netorch.records.kinds import BY_PREFIX
+from netorch.records.kinds import BY_PREFIX, kind_of
 
 STORED = [*(kind.type for kind in BY_PREFIX.values()), Mapping, Placement, Quotas, Cursor, HandedOver]
 VPC = Vpc(id="vpc-00138800000000007", vni=5000, owner="acme", name="a", cidrs=("10.0.0.0/24",))
 KEY = keys.resource(VPC.id)
+SUBNET = Subnet(id="subnet-00138800000000007", vni=5000, name="web", cidr="10.0.0.0/24")
+SUBNET_KEY = keys.resource(SUBNET.id)
 
 
 class Old(Record, frozen=True):
@@ -96,3 +98,40 @@ def test_what_is_no_number_is_damage(value: bytes) -> None:
     with pytest.raises(UnreadableRecord) as raised:
         decode_value("k", value, Old)
     assert not isinstance(raised.value, NewerRecord)
+
+
+@pytest.mark.parametrize("keyed", [kind for kind in STORED if getattr(kind, "KEYED", False)], ids=lambda kind: kind.__name__)
+def test_only_what_a_key_says_is_left_out(keyed: type[Record]) -> None:
+    assert keyed.__struct_fields__[:2] == ("id", "vni")
+    assert kind_of(keyed).shared_with is None  # a shared record is in the VPC of its key, its id in another
+    assert schema_of(keyed) > 1
+
+
+def test_a_value_leaves_out_what_its_key_says() -> None:
+    value = encode_at(SUBNET_KEY, SUBNET)
+    assert value == b'{"schema":3,"name":"web","cidr":"10.0.0.0/24"}'
+    assert decode_value(SUBNET_KEY, value, Subnet) == SUBNET
+    assert encode_at(KEY, VPC) == encode(VPC)
+
+
+@pytest.mark.parametrize("old", [msgspec.json.encode(SUBNET), b'{"schema":2,' + msgspec.json.encode(SUBNET)[1:], encode(SUBNET)])
+def test_a_value_that_says_it_itself_stays_readable(old: bytes) -> None:
+    assert decode_value(SUBNET_KEY, old, Subnet) == SUBNET
+
+
+@pytest.mark.parametrize(
+    "other", [{"id": "subnet-00138800000000008"}, {"vni": 5001}, {"vni": 50001}, {"id": "subnet-00138900000000007", "vni": 5001}]
+)
+def test_a_value_of_another_key_says_so_and_is_refused(other: dict[str, object]) -> None:
+    value = encode_at(SUBNET_KEY, msgspec.structs.replace(SUBNET, **other))
+    with pytest.raises(UnreadableRecord, match="makes no sense"):
+        decode_value(SUBNET_KEY, value, Subnet)
+
+
+@pytest.mark.parametrize(
+    "key", ["k", "vpc/001388/subnet/x", 'vpc/001388/subnet/subnet-0013880000000000"', "vpc/001388/sg/subnet-00138800000000007"]
+)
+def test_a_key_without_an_id_says_nothing(key: str) -> None:
+    with pytest.raises(UnreadableRecord, match="missing required field `id`"):
+        decode_value(key, encode_at(SUBNET_KEY, SUBNET), Subnet)
+    assert encode_at(key, SUBNET) == encode(SUBNET)

@@ -50,8 +50,8 @@ def test_bytes_that_are_no_text_are_told_with_their_line(tmp_path: Path) -> None
     file.write_bytes(GOOD.encode() + b"    tags: {a: \xff}\n")
     with pytest.raises(SpecError, match=r"vpc.yaml:4: \$: the byte 0xff is not UTF-8; save the file as UTF-8"):
         load_cloud(file)
-    assert problems(GOOD + "    tags: {a: b\0}") == ["vpc.yaml:4: $: the control character 0x00 stands here; remove it"]
-    assert problems(GOOD + "# \ud800") == ["vpc.yaml:4: $: half of a surrogate pair stands here; remove it"]
+    assert problems(GOOD + "    tags: {a: b\0}") == ["vpc.yaml:4: $: the control character 0x00 is in the text; remove it"]
+    assert problems(GOOD + "# \ud800") == ["vpc.yaml:4: $: half of a surrogate pair is here; remove it"]
 
 
 def test_words_of_yaml_1_1_are_text() -> None:
@@ -95,7 +95,7 @@ def test_needless_escapes_in_json_are_no_repeated_keys() -> None:
     text = '{"vpcs": [{"n\\u0061me": "demo", "cidrs": ["10.0.0.0\\/16"]}]}'
     assert load_cloud("vpc.json", text) == load_cloud("vpc.yaml", GOOD)
     (line,) = problems('{"vpcs": [{"n\\u0061me": "demo", "name": "demo", "cidrs": ["10.0.0.0/16"]}]}', "vpc.json")
-    assert "stands here twice" in line
+    assert "occurs twice" in line
 
 
 def test_numbers_too_long_to_print_are_refused() -> None:
@@ -290,7 +290,7 @@ def test_unknown_hosts_are_reported_all_at_once_with_their_lines() -> None:
         load_cloud("vpc.yaml", text, hosts=known)
     found = str(caught.value).splitlines()
     assert [line.partition(": $")[0] for line in found] == ["vpc.yaml:7", "vpc.yaml:8", "vpc.yaml:9"]
-    assert "there is no host 'hv7'; choose one of hv1, edge" in found[0]
+    assert "there is no host 'hv7'; choose one of hv1, or leave it out" in found[0]
     assert "has the role edge" in found[1]
     with pytest.raises(SpecError, match="netorch host create"):
         load_cloud("vpc.yaml", text, hosts={})

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
@@ -24,6 +25,20 @@ def run(code: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> str:
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     return output
+
+
+def is_stopped(process: subprocess.Popen[str], timeout_s: float = 120.0) -> bool:
+    """Wait until a process is stopped or has ended; return which. A process that does neither is killed, and the test fails."""
+    end = time.monotonic() + timeout_s
+    while (found := os.waitid(os.P_PID, process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT | os.WNOHANG)) is None:
+        if time.monotonic() > end:
+            process.kill()
+            raise AssertionError(f"process {process.pid} has neither stopped nor ended in {timeout_s} s")
+        time.sleep(0.005)
+    if found.si_code != os.CLD_STOPPED:
+        return False
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    return True
 
 
 def in_user_namespace(preparation: str) -> tuple[str, ...]:

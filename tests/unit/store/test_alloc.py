@@ -107,7 +107,7 @@ class TestVnis:
     def test_when_none_is_left_it_says_how_many(self, monkeypatch: pytest.MonkeyPatch, store: MemoryStore) -> None:
         monkeypatch.setattr("netorch.store.alloc.VNI_LAST", VNI_FIRST + 9)
         take_vnis(store, 7)
-        with pytest.raises(StoreError, match="3 of the 4 VNIs"):
+        with pytest.raises(StoreError, match="3 of the 4 requested VNIs"):
             find_vnis(store, 4, NOW)
 
     def test_a_full_store_is_not_searched(self) -> None:

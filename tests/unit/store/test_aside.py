@@ -39,7 +39,7 @@ def test_a_slow_store_is_opened_once_and_handed_over_when_it_is_there() -> None:
     slow = Slow()
     opened = OpenedAside(slow, WAIT_S)
     for _ in range(3):
-        with pytest.raises(StoreUnavailable, match="not answered yet"):
+        with pytest.raises(StoreUnavailable, match="no answer yet"):
             opened()
     assert slow.calls == 1
     slow.let.set()

@@ -132,7 +132,7 @@ def test_a_copy_that_is_finished_meanwhile_is_not_removed_by_another_one(etcd: C
         return found
 
     monkeypatch.setattr(unfinished, "decode_meta", decode_late)
-    with pytest.raises(StoreUnavailable, match="somebody else copies"):
+    with pytest.raises(StoreUnavailable, match="another command is copying"):
         open_unfinished(place, "the second")
     with closing(open_store(place)) as store:
         assert content(store) == {"a": b"1"}

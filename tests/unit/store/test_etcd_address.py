@@ -14,9 +14,13 @@ from netorch.store.etcd.address import Address, parse_address
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("etcd://h", Address(members=("h:2379",))),
-        ("etcd://h/", Address(members=("h:2379",))),
-        ("etcd://h:1,10.0.0.1,[fd00::1]:3/prod", Address(members=("h:1", "10.0.0.1:2379", "[fd00::1]:3"), name="prod")),
+        ("etcd://localhost", Address(members=("localhost:2379",))),
+        ("etcd://127.0.0.2/", Address(members=("127.0.0.2:2379",))),
+        ("etcd://localhost:1,127.0.0.1,[::1]:3/b", Address(members=("localhost:1", "127.0.0.1:2379", "[::1]:3"), name="b")),
+        (
+            "etcd://h:1,10.0.0.1,[fd00::1]:3/prod?ca=/a",
+            Address(members=("h:1", "10.0.0.1:2379", "[fd00::1]:3"), name="prod", ca=Path("/a")),
+        ),
         ("etcd://h?ca=/a.pem", Address(members=("h:2379",), ca=Path("/a.pem"))),
         (
             "etcd://h/x?ca=/a&cert=/c%20d&key=/k",
@@ -31,7 +35,7 @@ def test_a_url_names_members_a_store_and_files(url: str, address: Address) -> No
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("etcd://", "the member '' is no HOST:PORT"),
+        ("etcd://", "the member '' is not HOST:PORT"),
         ("etcd://h:0", "the member 'h:0'"),
         ("etcd://h:70000", "the member 'h:70000'"),
         ("etcd://user:word@h", "the member 'user:word@h'"),
@@ -41,9 +45,12 @@ def test_a_url_names_members_a_store_and_files(url: str, address: Address) -> No
         ("etcd://h?password=x", "the option 'password'"),
         ("etcd://h?ca=", "an option twice or without a file"),
         ("etcd://h?ca=/a&ca=/b", "an option twice or without a file"),
-        ("etcd://h?ca", "'ca' is no list"),
+        ("etcd://h?ca", "'ca' is not a list"),
         ("etcd://h?ca=/a&cert=/c", "a client certificate without its key"),
         ("etcd://h?cert=/c&key=/k", "without the CA of the members"),
+        ("etcd://h", "without ca, anybody between"),
+        ("etcd://127.0.0.1,10.0.0.1", "without ca, anybody between"),
+        ("etcd://127.0.0.1.example.com", "without ca, anybody between"),
     ],
 )
 def test_what_names_no_store_is_refused_with_its_reason(url: str, text: str) -> None:

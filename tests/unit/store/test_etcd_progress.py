@@ -91,8 +91,11 @@ def test_progress_is_asked_for_until_it_is_told(client: Client, member: Member) 
     ("version", "asks"),
     [("3.4.23", False), ("3.4.25", True), ("3.5.0", False), ("3.5.7", False), ("3.5.8", True), ("3.6.0", True), ("4.0.0", True)],
 )
-def test_only_members_that_tell_it_behind_all_events_are_asked(client: Client, member: Member, version: str, asks: bool) -> None:
+def test_only_members_that_tell_it_behind_all_events_are_asked(
+    client: Client, member: Member, caplog: pytest.LogCaptureFixture, version: str, asks: bool
+) -> None:
     member.version = version
     stream = Stream(client, [(b"a", b"b")], 2)
     assert stream.can_ask == asks
+    assert ("--experimental-watch-progress-notify-interval" in caplog.text) == (not asks)
     stream.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from netorch.errors import StoreUnavailable
 from netorch.store.base import Event, Put
 from netorch.store.sqlite.store import SqliteStore, SqliteWatch
-from tests.unit.store.processes import in_user_namespace, run, start, user_namespaces_work
+from tests.unit.store.processes import in_user_namespace, is_stopped, run, start, user_namespaces_work
 
 pytestmark = pytest.mark.slow
 
@@ -164,10 +166,97 @@ def test_without_inotify_instances_a_watch_polls(path: Path, store: SqliteStore)
     assert (output, errors) == ("['k/1', 'k/2'] True\n", "")
 
 
-def test_a_writer_that_stands_still_with_the_lock_is_named(path: Path, store: SqliteStore) -> None:
+# Commits pairs of equal values; in the n-th commit it stops itself before the n-th statement, until there is none.
+STOPPING = """
+    import os, signal, sys
+    from pathlib import Path
+    from netorch.store.base import Compare, Put
+    from netorch.store.sqlite.store import SqliteStore
+
+    class Connection:
+        def __init__(self, db):
+            self.db, self.left = db, -1
+
+        def __getattr__(self, name):
+            found = getattr(self.db, name)
+            return (lambda *arguments: self.counted(found, arguments)) if name.startswith("execute") else found
+
+        def counted(self, call, arguments):
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return call(*arguments)
+
+    store = SqliteStore(Path(sys.argv[1]))
+    statements = store._db = Connection(store._db)
+    number = 0
+    while True:
+        number += 1
+        value = b"%d" % number
+        known = store.get("a")
+        statements.left = number
+        result = store.txn([Compare("a", known.mod_revision if known else 0)], [Put("a", value), Put("b", value)])
+        print(number, result.succeeded, flush=True)
+        if statements.left > 0:
+            break
+    store.close()
+"""
+
+
+def test_a_writer_that_is_stopped_anywhere_in_a_commit_leaves_no_half_and_is_named(path: Path, store: SqliteStore) -> None:
+    second = SqliteStore(path, patience_s=0.02)
+    writer = start(STOPPING, path)
+    before = 0
+    named = rf"it is locked by process {writer.pid} \(.*\), which is stopped; continue it \(kill -CONT {writer.pid}\) or kill it$"
+    while is_stopped(writer):
+        seen = [kv.value for kv in store.list("").kvs]
+        assert seen == ([b"%d" % before] * 2 if before else []), "readers see all of the last commit, and nothing of this one"
+        with pytest.raises(StoreUnavailable, match=named):
+            second.txn([], [Put("other", b"")])
+        before += 1
+        writer.send_signal(signal.SIGCONT)
+    output, errors = writer.communicate(timeout=20)
+    assert errors == ""
+    assert output.splitlines() == [f"{number} True" for number in range(1, before + 2)]
+    assert before > 5
+    assert second.txn([], [Put("other", b"")]).succeeded
+    second.close()
+
+
+def test_a_stopped_writer_that_is_killed_gives_way(path: Path, store: SqliteStore) -> None:
+    writer = start(STOPPING, path)
+    for _ in range(4):
+        assert is_stopped(writer)
+        writer.send_signal(signal.SIGCONT)
+    assert is_stopped(writer)
+    known = [kv.value for kv in store.list("").kvs]
+    writer.kill()
+    assert store.txn([], [Put("c", b"")]).succeeded
+    assert [kv.value for kv in store.list("").kvs] == [*known, b""]
+    writer.communicate(timeout=20)
+
+
+HOLDING = """
+    import sys, time
+    from pathlib import Path
+    from netorch.store.sqlite.store import SqliteStore
+
+    store = SqliteStore(Path(sys.argv[1]))
+    with store._revision_file.locked(1):
+        print("held", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_a_process_that_keeps_the_lock_is_named(path: Path, store: SqliteStore) -> None:
     other = SqliteStore(path, patience_s=0.05)
-    with store._revision_file.locked(1), pytest.raises(Exception, match="locked by another process"):
+    writer = start(HOLDING, path)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "held\n"
+    with pytest.raises(StoreUnavailable, match=rf"it is locked by process {writer.pid} \(.*\); wait, or end that one$"):
         other.txn([], [Put("k", b"")])
     assert other.get("k") is None
+    writer.kill()
+    writer.communicate(timeout=20)
     assert other.txn([], [Put("k", b"")]).succeeded
     other.close()

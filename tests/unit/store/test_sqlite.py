@@ -105,14 +105,14 @@ class TestRefusals:
     def test_another_programs_database_is_refused_and_left_alone(self, path: Path) -> None:
         scribble(path, "CREATE TABLE theirs (a)")
         before = path.read_bytes()
-        with pytest.raises(StoreUnavailable, match="another program's database"):
+        with pytest.raises(StoreUnavailable, match="the database of another program"):
             SqliteStore(path)
         assert path.read_bytes() == before
 
     def test_a_newer_format_is_refused(self, path: Path, store: SqliteStore) -> None:
         store.close()
         scribble(path, "PRAGMA user_version = 3")
-        with pytest.raises(StoreUnavailable, match="has format 3, this netorch knows 2"):
+        with pytest.raises(StoreUnavailable, match="has format 3, and this netorch supports 2"):
             SqliteStore(path)
 
     @pytest.mark.parametrize("damage", [0, 1, 18, 100, 4096])
@@ -208,13 +208,13 @@ class TestReplacedFiles:
             backup.backup(raw)
         raw.close()
         backup.close()
-        with pytest.raises(FutureRevision, match="is at revision 1, it was at 2"):
+        with pytest.raises(FutureRevision, match="is at revision 1 and was at 2"):
             watch.poll()
         watch.close()
 
     def test_another_store_in_the_same_file_is_noticed(self, path: Path, store: SqliteStore) -> None:
         scribble(path, "UPDATE meta SET uid = 'other'")
-        with pytest.raises(StoreUnavailable, match="holds another store now"):
+        with pytest.raises(StoreUnavailable, match="now holds another store"):
             store.txn([], [Put("k", b"")])
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import msgspec
 import pytest
 
 from netorch.errors import TraceError
 from netorch.model.addr import parse_prefix
 from netorch.model.packet import Packet, echo
+from netorch.model.security import Direction
+from netorch.model.services.near import near_addresses
+from netorch.model.vpc import Vpc
 from netorch.state.base import OVERLAY, UNDERLAY, KernelObject, Key
 from netorch.state.link import VXLAN_GROUP
 from netorch.state.nft import OVER_ALLOWANCE, ChainSet, NftChain, NftElement, NftMap, NftTable
@@ -17,6 +22,7 @@ from netorch.trace.hooks.nft_rules import Verdict, Word, parse_rule
 from netorch.trace.hooks.skb import CT_STATES, Skb, arriving, number_of
 from netorch.trace.hooks.values import Table, split_element
 from policy import nftgen, skeleton
+from policy.borders import TRACKED
 from tests.unit.policy.small import A6, B6, A, B, tcp, udp
 
 VNI = 5000
@@ -48,6 +54,9 @@ def judged(rule: str, packet: Packet, **sets: list[str]) -> bool:
         ("icmpv6 type { nd-neighbor-solicit, echo-request }", echo(A6, B6), True),
         ("ct state established,related", tcp(A, B), False),
         ("ct state 0x8", tcp(A, B), True),
+        ("ct state & 0x8 != 0x0", tcp(A, B), True),
+        ("ct state & 0x8 == 0x0", tcp(A, B), False),
+        ("ct state & 0x2 != 0x0", tcp(A, B), False),
         ('meta sdifname "v-*"', tcp(A, B), False),
         ("tcp flags & (syn | rst) == syn", tcp(A, B), True),
         ("tcp flags & (syn | rst) == syn tcp option maxseg size set 1386", tcp(A, B), True),
@@ -57,6 +66,10 @@ def judged(rule: str, packet: Packet, **sets: list[str]) -> bool:
 )
 def test_a_match_compares_a_part_of_the_packet(rule: str, packet: Packet, matches: bool) -> None:
     assert judged(rule, packet) is matches
+
+
+def test_a_flow_that_is_added_to_a_flowtable_has_no_verdict_from_that() -> None:
+    assert parse_rule("meta l4proto 6 flow add @flows-001388").evaluate(Skb(packet=tcp(A, B)), {}) is None
 
 
 def test_a_hash_of_addresses_is_the_kernels() -> None:
@@ -131,7 +144,7 @@ EGRESS = NftChain(
     vni=VNI,
     name="egress-001388-00000007",
     rules=(
-        "ct direction . ct mark @tracked_egress goto deliver",
+        *(f"{match} goto deliver" for match in TRACKED[Direction.EGRESS]),
         "meta l4proto . th dport . ip daddr @egress-001388-00000007.port4 goto sent",
         "meta mark set ip daddr map @identity-001388.4",
         "meta mark . meta l4proto . th dport @egress-001388-00000007.peer_port goto sent",
@@ -151,7 +164,11 @@ EGRESS = NftChain(
 INGRESS = NftChain(
     vni=VNI,
     name="ingress-001388-00000007",
-    rules=("ct direction . ct mark @tracked_ingress accept", "meta nfproto 2 goto received", "goto drop_sg_ingress"),
+    rules=(
+        *(f"{match} accept" for match in TRACKED[Direction.INGRESS]),
+        "meta nfproto 2 goto received",
+        "goto drop_sg_ingress",
+    ),
 )
 RULES = (
     EGRESS,
@@ -201,9 +218,9 @@ def test_a_port_without_its_element_neither_sends_nor_receives() -> None:
 @pytest.mark.parametrize(
     ("device", "mark", "priority", "counter"),
     [
-        (PORT_A, 0x4E54, 0, ""),
+        (PORT_A, 0, 0x14E50, ""),
         (PORT_A, 0, 0, "unchecked"),
-        (PORT_B, 0x4E54, 0, "no_zone"),
+        (PORT_B, 0, 0x14E50, "no_zone"),
         ("vx5000", 0, 0x14E54, ""),
         ("vx5001", 0, 0x14E54, "no_zone"),
         ("vx5000", 0, 0, "unproven"),
@@ -218,6 +235,20 @@ def test_only_a_checked_packet_of_a_port_or_a_verified_one_has_a_zone(
     skb = Skb(packet=tcp(A, B), mark=mark, priority=priority, iifname=device, ct_state=CT_STATES["invalid"])
     result = table.run("prerouting", skb)
     assert (result.accepted, result.counter) == (not counter, counter)
+
+
+@pytest.mark.parametrize("length", range(16, 29))
+def test_packets_to_each_service_of_a_vpc_are_not_tracked_whatever_its_range(length: int) -> None:
+    cidr = str(ip_network(f"10.255.255.240/{length}", strict=False))
+    vpc = Vpc(id="vpc-00138800000000001", vni=VNI, owner="acme", name="v", cidrs=(cidr,), ipv6_cidrs=("2001:db8::/56",))
+    services = near_addresses(vpc)
+    table = table_of(objects(*(nftgen.served(PORT_A, address, VNI) for address in services)), OVERLAY, "inet")
+    assert table is not None
+    for address in services:
+        packet = udp(A6 if ":" in address else A, address, 53)
+        skb = Skb(packet=packet, priority=0x14E50, iifname=PORT_A, ct_state=CT_STATES["invalid"])
+        assert table.run("prerouting", skb).accepted
+        assert not skb.is_tracked
 
 
 @pytest.mark.parametrize(
@@ -291,5 +322,5 @@ def test_a_table_that_somebody_altered_is_not_followed() -> None:
 
 def test_a_chain_that_leads_round_in_circles_is_an_error() -> None:
     loop = NftChain(vni=VNI, name="egress-001388-00000007", rules=("goto egress-001388-00000007",))
-    with pytest.raises(TraceError, match="circles"):
+    with pytest.raises(TraceError, match="contains a loop"):
         forward(loop, element("egress_policy", PORT_A, value="jump egress-001388-00000007"), packet=tcp(A, B))

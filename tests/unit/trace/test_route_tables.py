@@ -107,7 +107,7 @@ def black_hole(routes: dict[str, str], destination: str) -> Explanation:
         (
             {ANYWHERE: GONE},
             "169.254.169.1",
-            "169.254.168.0/22 is EC2's own, and no route of route table closed leads there",
+            "EC2 reserves 169.254.168.0/22, and no route of route table closed can lead there",
         ),
     ],
 )
@@ -120,8 +120,8 @@ def test_a_black_hole_is_told_by_the_route_and_its_table(routes: dict[str, str],
 @pytest.mark.parametrize(
     ("routes", "destination", "advice"),
     [
-        ({BACK4: GONE}, C, "replace the route, or bring its target back"),
-        ({"192.0.2.0/24": "blackhole"}, "192.0.2.9", "let the route lead elsewhere"),
+        ({BACK4: GONE}, C, "replace the route, or restore its target"),
+        ({"192.0.2.0/24": "blackhole"}, "192.0.2.9", "change the target of the route"),
         ({ANYWHERE: GONE}, "169.254.169.1", "choose another address"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -85,9 +87,10 @@ def test_each_end_marks_what_it_tracks_on_its_own_host() -> None:
     assert marks(tcp(A, B)) == {("hv1", ZONE): 0, ("hv2", ZONE): 0}  # untracked: all traffic is permitted both ways
 
 
-@pytest.mark.parametrize(("packet", "mac"), [(ping("10.0.0.99", B), ""), (ping(A, B), "06:00:00:00:00:99")])
-def test_a_spoofed_source_dies_at_its_port(packet: Packet, mac: str) -> None:
-    found = sent(ALL, packet, mac=mac)
+@pytest.mark.parametrize("kind", [ping, tcp])
+@pytest.mark.parametrize(("source", "mac"), [("10.0.0.99", ""), (A, "06:00:00:00:00:99")])
+def test_a_spoofed_source_dies_at_its_port(kind: Callable[[str, str], Packet], source: str, mac: str) -> None:
+    found = sent(ALL, kind(source, B), mac=mac)
     assert (found.code, found.counter, found.hops[-1].place) == (Code.SOURCE_SPOOFED, "spoofed", Place.PORT)
 
 
@@ -245,7 +248,7 @@ def test_a_black_hole_ends_a_packet_with_a_reason_of_its_own() -> None:
     assert (found.code, found.hops[-1].said) == (Code.BAD_STATE_ROUTE, f"192.0.2.0/24 is a black hole in vrf{VNI}")
     index = PolicyIndex(ALL.subnets, ALL.interfaces, ALL.groups, ALL.acls, ALL.prefix_lists)
     said = explain(index, case_of(ALL).view("hv1").vpc, packet, found, {})
-    assert said.fix.startswith("replace the route, or bring its target back: netorch route-table list --vpc ")
+    assert said.fix.startswith("replace the route, or restore its target: netorch route-table list --vpc ")
 
 
 def test_each_side_is_told_by_the_names_of_its_rules() -> None:

@@ -154,7 +154,7 @@ class TargetChecks(Task):
             found.setdefault(knock.netns, set()).add((knock.address, knock.port))
         known = self._records.ailing
         for connection in [one for one in found.keys() | known.keys() if found.get(one, set()) != known.get(one, set())]:
-            log.info("targets that do not answer connection=%s targets=%s", connection, sorted(found.get(connection, ())))
+            log.info("targets do not answer connection=%s targets=%s", connection, sorted(found.get(connection, ())))
             self._records.dirty.mark(vni_of_netns(connection), Backend)
         self._records.ailing = {connection: frozenset(targets) for connection, targets in found.items()}
 

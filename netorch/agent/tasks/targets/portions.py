@@ -31,7 +31,7 @@ def shares(sizes: Mapping[str, int], most: int) -> dict[str, int]:
 
 
 class Portions:
-    """Where each connection goes on in the next round."""
+    """Where each connection continues in the next round."""
 
     def __init__(self) -> None:
         self._next: dict[str, int] = {}

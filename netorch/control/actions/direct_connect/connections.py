@@ -141,7 +141,7 @@ def remove_hosted(store: Store, caller: Caller, name: str, vlan: int, outer_vlan
         kept = tuple(one for one in before.hosted if (one.vlan, one.outer_vlan) != (vlan, outer_vlan))
         if kept == before.hosted:
             what = f"VLAN {vif_rules.vlan_text(vlan, outer_vlan)} is not hosted"
-            raise refused(f"connection {name}", what, f"`netorch dx connection show {name}` shows those that are")
+            raise refused(f"connection {name}", what, f"`netorch dx connection show {name}` lists the hosted VLANs")
         return msgspec.structs.replace(before, hosted=kept)
 
     return _change(store, caller, name, without)

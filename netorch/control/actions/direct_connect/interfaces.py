@@ -153,7 +153,7 @@ def modify_virtual_interface(
         vpc, stored = read(store, caller, VirtualInterface, vif_id)
         vif = stored.record
         if vif.rejected:
-            raise refused(where, "is rejected", "delete it, and create another one")
+            raise refused(where, "is rejected", "delete it and create another one")
         changed = msgspec.structs.replace(
             vif,
             mtu=vif.mtu if mtu is None else mtu,

@@ -105,12 +105,12 @@ def _gateway(where: str, around: Around, connection: Connection) -> VirtualPriva
     """Return the VPC's gateway, which the connection's edge must carry. Raises ApiError."""
     vpc, gateway = around.vpc, around.gateway
     if gateway is None:
-        what = f"VPC {vpc.id} has no virtual private gateway, at which it would end"
-        raise ApiError("InvalidVpnGatewayID.NotFound", f"{where}: {what}; make one: netorch vgw create NAME --vpc {vpc.name}")
+        what = f"VPC {vpc.id} has no virtual private gateway"
+        raise ApiError("InvalidVpnGatewayID.NotFound", f"{where}: {what}; create one: netorch vgw create NAME --vpc {vpc.name}")
     edges = [seat.host for seat in around.mapping.seats] if around.mapping is not None else []
     if connection.host not in edges:
         what = f"connection {connection.name} is at edge {connection.host}, and gateway {gateway.id} is at {' and '.join(edges)}"
-        fix = "choose a connection of one of these, or let the operator make one: netorch dx connection create"
+        fix = "choose a connection at one of these edges, or ask the operator for one: netorch dx connection create"
         raise refused(where, what, fix)
     return gateway
 
@@ -121,17 +121,17 @@ def _vlan(where: str, around: Around, connection: Connection, wanted: Wanted) ->
     text, owner = vif_rules.vlan_text(wanted.vlan, wanted.outer_vlan), around.vpc.owner
     if not vif_rules.may_use(connection, owner, wanted.vlan, wanted.outer_vlan):
         outer = f" --outer-vlan {wanted.outer_vlan}" if wanted.outer_vlan else ""
-        fix = f"let the operator host it: netorch dx connection hosted add {connection.name} {owner} {wanted.vlan}{outer}"
-        raise refused(where, f"VLAN {text} of connection {connection.name} is not {owner}'s", fix)
+        fix = f"ask the operator to host it: netorch dx connection hosted add {connection.name} {owner} {wanted.vlan}{outer}"
+        raise refused(where, f"VLAN {text} of connection {connection.name} does not belong to {owner}", fix)
     if (taken := around.vlans.get((wanted.outer_vlan, wanted.vlan))) is not None:
-        what = f"VLAN {text} of connection {connection.name} is virtual interface {taken}'s"
-        raise refused(where, what, "choose another VLAN, or delete that one")
+        what = f"VLAN {text} of connection {connection.name} is used by virtual interface {taken}"
+        raise refused(where, what, "choose another VLAN, or delete that interface")
 
 
 def check_room(around: Around, connection: Connection, where: str) -> None:
     """Refuse a virtual interface beyond a connection's or gateway's limit. Raises ApiError: DirectConnectClientException."""
     if len(around.vlans) >= MAX_INTERFACES:
-        what = f"connection {connection.name} has its {MAX_INTERFACES} virtual interfaces already"
+        what = f"connection {connection.name} already has {MAX_INTERFACES} virtual interfaces, the most it can have"
         raise refused(where, what, "delete one, or choose another connection")
     count = sum(not other.rejected for other in around.others) + 1
     limit = "virtual_interfaces_per_gateway"
@@ -150,7 +150,9 @@ def refuse_range(vpc: Vpc, vifs: Iterable[VirtualInterface]) -> None:
         for link in links_of([vif], ()):
             for found in ranges_of(vpc):
                 if found.overlaps(link):
-                    text = f"VPC {vpc.id}: {found} overlaps {link} of {vif.id}; choose another range, or delete that first"
+                    text = (
+                        f"VPC {vpc.id}: {found} overlaps {link} of {vif.id}; choose another range, or delete that interface first"
+                    )
                     raise ApiError("InvalidVpc.Range", text)
 
 
@@ -160,10 +162,12 @@ def ends_of(caller: Caller, where: str, around: Around, wanted: Wanted) -> tuple
     if not wanted.address and not wanted.peer:
         found = vif_rules.drawn(caller.entropy(), links)
         if found is None:
-            raise refused(where, "no /30 is free for its two addresses", "give it addresses of your own")
+            raise refused(where, "no /30 is free for its two addresses", "choose the addresses yourself")
         return found
     if not wanted.address:
-        raise refused(where, "has the address of the customer's router only", "give the edge's too, with its length")
+        raise refused(
+            where, "has only the address of the customer's router", "give the edge's address as well, with its prefix length"
+        )
     address, peer = canonical_ends(where, wanted.address, wanted.peer)
     network = vif_rules.link_of(address, peer, [*ranges_of(around.vpc), *links])
     if isinstance(network, Violation):
@@ -189,14 +193,14 @@ def static_routes(where: str, vpc: Vpc, routes: Iterable[str]) -> tuple[str, ...
 
 
 def check_protocol(where: str, vif: VirtualInterface, gateway: VirtualPrivateGateway) -> None:
-    """Refuse a virtual interface that is invalid by itself or beside its gateway. Raises ApiError."""
+    """Refuse a virtual interface that is invalid alone or together with its gateway. Raises ApiError."""
     has_key = vif.authentication is not BgpAuthentication.NONE
     need(where, vif_rules.mtu_violation(vif.mtu))
     need(where, vif_rules.asn_violation(vif.asn))
     need(where, vif_rules.routing_violation(vif.asn, vif.routes, bfd=vif.bfd, has_key=has_key))
     if vif.asn == gateway.asn:
-        what = f"the customer's router has the AS number {vif.asn}, which is that of gateway {gateway.id}"
-        raise refused(where, what, "give the router another one, or make the gateway with another one")
+        what = f"the customer's router has the AS number {vif.asn}, the same as gateway {gateway.id}"
+        raise refused(where, what, "give the router another AS number, or create the gateway with another one")
 
 
 def create_writes(writes: Writes, vpc: Vpc, vif: VirtualInterface) -> None:

@@ -52,7 +52,7 @@ def need(where: str, violation: Violation | None) -> None:
 def operator_only(caller: Caller, where: str) -> None:
     """Refuse a change by anyone but the operator. Raises ApiError: UnauthorizedOperation."""
     if not caller.operator:
-        raise ApiError("UnauthorizedOperation", f"{where}: connections are the operator's; ask him to change it")
+        raise ApiError("UnauthorizedOperation", f"{where}: only the operator may change connections; ask the operator")
 
 
 def mark_of(name: str) -> str:

@@ -37,7 +37,7 @@ def put_bucket_policy(
     where = f"bucket {name!r}"
     need(where, endpoint_rules.bucket_name(name))
     if (service or owner) and not caller.operator:
-        raise ApiError("UnauthorizedOperation", f"{where}: only the operator says whose it is; leave owner and service out")
+        raise ApiError("UnauthorizedOperation", f"{where}: only the operator assigns its owner and service; leave both out")
     if owner:
         checks.name(f"owner {owner!r}", owner)
     checked = check_policy(where, policy, MALFORMED, name)
@@ -51,7 +51,7 @@ def put_bucket_policy(
             before = msgspec.structs.replace(before, service=read_service(store, service).record.name)
         changed = msgspec.structs.replace(before, owner=owner or before.owner, policy=checked)
         if not changed.service or not changed.owner:
-            text = f"{where}: nobody has said whose it is; name its owner and its service: --for OWNER --service s3"
+            text = f"{where}: it has no owner yet; name its owner and its service: --for OWNER --service s3"
             raise ApiError("MissingParameter", text)
         if service:
             use_service(writes, read_service(store, service))
@@ -74,9 +74,7 @@ def delete_bucket_policy(store: Store, caller: Caller, name: str) -> None:
             writes.delete(keys.bucket(name), known.mod_revision)
             return writes, None
         if not known.record.policy:
-            raise ApiError(
-                "NoSuchBucketPolicy", f"bucket {name}: has no policy; `netorch endpoint bucket-policy put` gives it one"
-            )
+            raise ApiError("NoSuchBucketPolicy", f"bucket {name}: has no policy; set one: netorch endpoint bucket-policy put")
         writes.change(keys.bucket(name), known.mod_revision, msgspec.structs.replace(known.record, policy=""))
         return writes, None
 

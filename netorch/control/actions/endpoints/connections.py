@@ -152,7 +152,7 @@ def _addressed(writes: Writes, store: Store, service: EndpointService, eni: Netw
             writes.expect(keys.resource(subnet_id), subnet.mod_revision)
             pool.save(writes)
             return msgspec.structs.replace(eni, subnet=subnet_id, address=address)
-    text = f"endpoint service {service.id}: its subnets have no free address; its provider gives it another subnet"
+    text = f"endpoint service {service.id}: its subnets have no free address; ask its provider to give it another subnet"
     raise ApiError("InsufficientFreeAddressesInSubnet", text)
 
 
@@ -221,7 +221,7 @@ def reject_connection(store: Store, caller: Caller, connection_id: str) -> Endpo
     def decide() -> tuple[Writes, EndpointConnection]:
         link = _providers(store, caller, connection_id, "rejects")
         if link.record.state is EndpointState.REJECTED:
-            raise _wrong_state(link.record, "rejected", "accept it, or leave it")
+            raise _wrong_state(link.record, "rejected", "accept it, or leave it pending")
         writes = Writes()
         return writes, link.reject(writes)
 
@@ -238,7 +238,7 @@ def _providers(store: Store, caller: Caller, connection_id: str, does: str) -> L
     _, stored = read(store, caller, EndpointConnection, connection_id)
     link = Link(store, caller, stored.record)
     if not caller.sees(link.provider.record.owner):
-        text = f"endpoint connection {connection_id}: the owner of the service {does} it, not you"
+        text = f"endpoint connection {connection_id}: only the owner of the service {does} it"
         raise ApiError("OperationNotPermitted", text)
     return link
 
@@ -247,7 +247,7 @@ def delete_connection(store: Store, caller: Caller, connection_id: str) -> None:
     """Refuse to delete a connection: the endpoint's owner deletes the endpoint. Raises ApiError."""
     _, stored = read(store, caller, EndpointConnection, connection_id)
     fix = f"reject it, or delete the endpoint: netorch endpoint delete {stored.record.endpoint}"
-    raise ApiError("OperationNotPermitted", f"endpoint connection {connection_id}: goes with its endpoint; {fix}")
+    raise ApiError("OperationNotPermitted", f"endpoint connection {connection_id}: is deleted with its endpoint; {fix}")
 
 
 def describe_connections(store: Store, caller: Caller, vpc_id: str) -> list[ConnectionInfo]:

@@ -196,7 +196,7 @@ def _change_tables(
 ) -> None:
     """Add routes to an endpoint in some tables, and remove them from others. Raises ApiError."""
     if both := more & less:
-        raise invalid(f"endpoint {endpoint.id}", f"{min(both)} is to be added and removed", "name it once")
+        raise invalid(f"endpoint {endpoint.id}", f"{min(both)} is both added and removed", "name it once")
     around, quotas = surroundings_of(store, caller, vpc), quotas_of(store, vpc.record.owner)
     for table_id in sorted(more | less):
         table = _own_table(store, caller, vpc.record, table_id)
@@ -205,7 +205,7 @@ def _change_tables(
         else:
             routes = without_endpoint(table.record, endpoint.id)
             if len(routes) == len(table.record.routes):
-                raise invalid(f"endpoint {endpoint.id}", f"{where_of(table.record)} does not lead to it", "name one that does")
+                raise invalid(f"endpoint {endpoint.id}", f"{where_of(table.record)} has no route to it", "name one that does")
         _lead(writes, table, routes, around, quotas)
 
 

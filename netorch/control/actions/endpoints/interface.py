@@ -116,11 +116,11 @@ def private_name(
         raise invalid(where, f"{service.id} has no private DNS name", "leave private DNS out")
     if not vpc.has_hostnames:
         fix = f"netorch vpc modify {vpc.owner}/{vpc.name} --dns-support --dns-hostnames"
-        raise invalid(where, f"private DNS needs DNS support and DNS host names, which {vpc.id} has not", fix)
+        raise invalid(where, f"private DNS needs DNS support and DNS host names, and {vpc.id} does not have both", fix)
     if violation := domain_violation(service.private_dns_name):
         raise invalid(where, violation.what, "leave private DNS out")
     if known := zone_of(service.private_dns_name, zones, endpoints):
-        raise invalid(where, f"{known} has the domain {service.private_dns_name} in {vpc.id} already", "leave private DNS out")
+        raise invalid(where, f"{known} already has the domain {service.private_dns_name} in {vpc.id}", "leave private DNS out")
     return service.private_dns_name
 
 

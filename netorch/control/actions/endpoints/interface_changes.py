@@ -56,7 +56,7 @@ def modify_interface_endpoint(
         staying = [eni for eni in held if eni.record.subnet not in remove_subnets]
         subnets = _changed(where, [eni.record.subnet for eni in held], add_subnets, remove_subnets)
         if not 0 < len(subnets) <= MOST_SUBNETS:
-            raise invalid(where, f"it would have {len(subnets)} subnets", f"leave it in 1 to {MOST_SUBNETS}")
+            raise invalid(where, f"it would have {len(subnets)} subnets", f"keep 1 to {MOST_SUBNETS}")
         join(writes, chosen)
         for eni in staying:
             member = msgspec.structs.replace(eni.record, groups=tuple(chosen))
@@ -79,7 +79,7 @@ def _groups_of(held: Sequence[Stored[NetworkInterface]]) -> tuple[str, ...]:
 
 def _changed(where: str, before: Sequence[str], more: Sequence[str], less: Sequence[str]) -> list[str]:
     """Return the remaining ids, then the new ones. Raises ApiError."""
-    wrong = [(found, "it has {} already", "leave it out") for found in more if found in before]
+    wrong = [(found, "it already has {}", "leave it out") for found in more if found in before]
     wrong += [(found, "it does not have {}", "name one that it has") for found in less if found not in before]
     for found, what, fix in wrong:
         raise invalid(where, what.format(found), fix)

@@ -94,7 +94,7 @@ def create_endpoint_service(
             tags=checks.tags(where, tags),
         )
         if not wanted.subnets:
-            raise invalid(where, "it has no subnet", "name one in which connections get their addresses")
+            raise invalid(where, "it has no subnet", "name a subnet for the addresses of connections")
         writes = Writes()
         return writes, create_writes(writes, store, caller, vpc, wanted)
 
@@ -129,7 +129,7 @@ def _targets(store: Store, caller: Caller, where: str, vpc: Vpc, targets: Sequen
     """Return the targets as interfaces; an instance means its primary interface. Raises ApiError."""
     found = [primary_eni_id(target) if is_id(target, "i") else target for target in targets]
     if len(set(found)) > MOST_TARGETS:
-        raise invalid(where, f"it has {len(set(found))} targets", f"name {MOST_TARGETS} at most")
+        raise invalid(where, f"it has {len(set(found))} targets", f"name at most {MOST_TARGETS}")
     return tuple(_of_vpc(store, caller, vpc, NetworkInterface, eni_id) for eni_id in dict.fromkeys(found))
 
 

@@ -42,7 +42,7 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True):
 def operator_only(caller: Caller, where: str) -> None:
     """Refuse a change by anyone but the operator. Raises ApiError: UnauthorizedOperation."""
     if not caller.operator:
-        raise ApiError("UnauthorizedOperation", f"{where}: services are the operator's; ask him to change it")
+        raise ApiError("UnauthorizedOperation", f"{where}: only the operator may change services; ask the operator")
 
 
 def create_service(
@@ -68,7 +68,7 @@ def create_service(
 
     def decide() -> tuple[Writes, GatewayService]:
         if store.get(keys.service(name)) is not None:
-            raise invalid(where, "there is one of that name", "choose another name, or change that one")
+            raise invalid(where, "the name is in use", "choose another name, or modify that one")
         names = endpoint_rules.own_names(name, hosts)
         made = GatewayService(name=name, prefixes=(), upstream=upstream, tls=tls, hosts=names, tags=checks.tags(where, tags))
         _check(where, made)
@@ -190,7 +190,9 @@ def delete_service(store: Store, caller: Caller, name: str) -> None:
         mark = revision_of(store, service_mark(name))
         stored = read_service(store, name)
         if users := store.list(keys.service_uses(stored.record.name)).kvs:
-            raise in_use("gwsvc", name, f"{len(users)} endpoint(s)", "their owners delete these first: netorch endpoint list")
+            raise in_use(
+                "gwsvc", name, f"{len(users)} endpoint(s)", "their owners must delete these first: netorch endpoint list"
+            )
         buckets = (found.record for found in listed(store, keys.bucket_prefix(), BucketPolicy).values())
         if held := [bucket.name for bucket in buckets if bucket.service == stored.record.name]:
             raise in_use("gwsvc", name, f"bucket(s) {', '.join(held)}", "delete their policies first")

@@ -82,7 +82,7 @@ def allocate_writes(writes: Writes, caller: Caller, addresses: Addresses, where:
         address = checks.address(wanted.address, where, 4)
         chosen = addresses.requested(where, address, made_id, wanted.owner)
         if wanted.pool and chosen.pool.record.name != wanted.pool:
-            raise invalid(where, f"{wanted.address} is not of pool {wanted.pool}", "leave one of the two out")
+            raise invalid(where, f"{wanted.address} is not in pool {wanted.pool}", "leave one of the two out")
     else:
         if wanted.pool and wanted.pool not in addresses.pools:
             raise not_found("pool", wanted.pool)
@@ -103,7 +103,7 @@ def _room(writes: Writes, store: Store, owner: str, where: str, name: str) -> No
     others = listed(store, keys.owned_prefix("eip", owner), ElasticIp).values()
     check_room(quotas_of(store, owner), "AddressLimitExceeded", f"owner {owner}", len(others) + 1)
     if name and any(other.record.name == checks.name(where, name) for other in others):
-        raise invalid(where, f"owner {owner} has one of that name", "choose another name")
+        raise invalid(where, f"owner {owner} already has one with that name", "choose another name")
 
 
 def owner_mark(owner: str) -> str:
@@ -202,7 +202,7 @@ def new_mapping(caller: Caller, elastic: ElasticIp, eni: NetworkInterface, priva
 def _interface(store: Store, caller: Caller, instance: str, interface: str) -> tuple[Stored[Vpc], Stored[NetworkInterface]]:
     """Return the named interface, or an instance's only one. Raises ApiError."""
     if bool(instance) == bool(interface):
-        text = "elastic IP address: associate it with an instance or with an interface; name one of the two"
+        text = "elastic IP address: name either the instance or the interface to associate it with"
         raise ApiError("InvalidParameterCombination", text)
     if interface:
         return read(store, caller, NetworkInterface, interface)
@@ -224,12 +224,14 @@ def check_end(elastic: ElasticIp, vpc: Vpc, pair: str, arrives: str) -> None:
     """
     where = f"elastic IP address {elastic.address}"
     if elastic.owner != vpc.owner:
-        raise invalid(where, f"is owner {elastic.owner}'s, and VPC {vpc.id} is {vpc.owner}'s", "associate it within its owner's")
+        raise invalid(
+            where, f"belongs to owner {elastic.owner}, and VPC {vpc.id} to {vpc.owner}", "associate it in a VPC of its owner"
+        )
     if not pair:
         text = f"{where}: Network {vpc.id} is not attached to any internet gateway; first: netorch igw create NAME --vpc {vpc.id}"
         raise ApiError("Gateway.NotAttached", text)
     if arrives != pair:
-        what = f"is of pool {elastic.pool}, whose addresses do not arrive at the VPC's internet gateway"
+        what = f"is in pool {elastic.pool}, which is not routed to the VPC's internet gateway"
         raise invalid(where, what, "allocate another one, without a pool, and release this one")
 
 
@@ -280,7 +282,7 @@ def disassociate_address(store: Store, caller: Caller, allocation_id: str) -> El
         held = read_owned(store, caller, ElasticIp, allocation_id)
         before = association_of(store, held.record)
         if before is None:
-            text = f"elastic IP address {held.record.address}: is not associated; there is nothing to end"
+            text = f"elastic IP address {held.record.address}: is not associated; there is nothing to disassociate"
             raise ApiError("InvalidAssociationID.NotFound", text)
         refuse_of_gateway(store, before.record)
         idle = msgspec.structs.replace(held.record, vni=0)
@@ -309,7 +311,7 @@ def allocation_of(store: Store, caller: Caller, text: str) -> str:
         address = canonical_ip(text)
     except AddressError:
         return owned_id(store, caller, "eipalloc", text)
-    missing = ApiError("InvalidAddress.NotFound", f"address {address}: is no elastic IP; `netorch address list` shows those")
+    missing = ApiError("InvalidAddress.NotFound", f"address {address}: is not an elastic IP; `netorch address list` lists them")
     return _seen(store, caller, [holder_of(store.get(keys.public_address(address)))], missing)
 
 

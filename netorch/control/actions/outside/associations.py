@@ -19,7 +19,7 @@ def association_of(store: Store, elastic: ElasticIp) -> Stored[PublicMapping] | 
 
 def already_associated(where: str, mapping: PublicMapping, fix: str = "disassociate it first, or choose another one") -> ApiError:
     """Return the error for an elastic IP that is already mapped."""
-    what = f"is associated with {mapping.private_address} of {mapping.eni} already ({mapping.association})"
+    what = f"is already associated with {mapping.private_address} of {mapping.eni} ({mapping.association})"
     return ApiError("Resource.AlreadyAssociated", f"{where}: {what}; {fix}")
 
 
@@ -42,8 +42,8 @@ def held_by_gateway(eni: NetworkInterface, mapping: PublicMapping, gateway: NatG
     """Return an error text with an elastic IP's role on the interface's NAT gateway, and how to end it."""
     nat_id = eni.gateway
     if mapping.private_address == eni.address:
-        return f"is the primary one of NAT gateway {nat_id} as long as that exists; first: netorch nat delete {nat_id}"
+        return f"is the primary address of NAT gateway {nat_id}; first: netorch nat delete {nat_id}"
     if gateway is not None and mapping.private_address in gateway.draining:
-        return f"is draining from NAT gateway {nat_id}; wait until `netorch nat show {nat_id}` shows it no more"
+        return f"is draining from NAT gateway {nat_id}; wait until `netorch nat show {nat_id}` no longer shows it"
     command = f"netorch nat disassociate-address {nat_id} {mapping.address}"
-    return f"is a secondary one of NAT gateway {nat_id}; first: {command}"
+    return f"is a secondary address of NAT gateway {nat_id}; first: {command}"

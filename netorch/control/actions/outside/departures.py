@@ -65,7 +65,7 @@ def set_aside(store: Store, name: str) -> Iterator[Aside]:
 
 def changed_meanwhile(name: str) -> ApiError:
     """Return the error for a host that another writer is changing."""
-    return ApiError("IncorrectState", f"host {name}: somebody else is changing it; try again")
+    return ApiError("IncorrectState", f"host {name}: another command is changing it; try again")
 
 
 def expect_unused(store: Store, state: HostState, what: str) -> None:
@@ -78,10 +78,10 @@ def expect_unused(store: Store, state: HostState, what: str) -> None:
     if not state.placements:
         return
     if not state.drained:
-        cut = f"it carries {state.placements} gateway(s), and packets of these come to it; {what} would lose them"
+        cut = f"it carries {state.placements} gateway(s) and receives their packets; {what} would lose these"
         raise ApiError("IncorrectState", f"host {name}: {cut}; drain it first: netorch host drain --wait {name}")
     if users := users_of(read_inventory(store), name):
-        fix = f"wait until they have left it: netorch host drain --wait {name}"
+        fix = f"wait until they have moved away: netorch host drain --wait {name}"
         raise ApiError("IncorrectState", f"host {name}: is drained, and {', '.join(users)} may still send to it; {fix}")
 
 
@@ -98,7 +98,7 @@ def give_up_seats(store: Store, aside: Aside) -> None:
     state = aside.state
     if not state.placements:
         return
-    expect_unused(store, state, "taking it away")
+    expect_unused(store, state, "removing it")
     guard = Writes()
     expect_partner(guard, store, state)
     carried = sorted(kv.key.rpartition("/")[2] for kv in store.list(keys.placement(state.host.name, "")).kvs)
@@ -124,8 +124,8 @@ def _unseat(store: Store, aside: Aside, gateways: list[str]) -> tuple[Writes, No
         for key, stored in seat_records(store, gateway):
             others = tuple(seat for seat in stored.record.seats if seat.host != name)
             if not others:
-                fix = "give its partner the gateways that it lacks: netorch host undrain PARTNER"
-                raise in_use("host", name, f"gateway {gateway}, which is at no other edge", fix)
+                fix = "give its partner the missing gateways: netorch host undrain PARTNER"
+                raise in_use("host", name, f"gateway {gateway}, which no other edge has", fix)
             writes.change(key, stored.mod_revision, msgspec.structs.replace(stored.record, seats=others))
             if gateway_kind(gateway) is TargetKind.VPN_GATEWAY:
                 writes.drop(keys.reach(stored.record.vni, gateway, name))

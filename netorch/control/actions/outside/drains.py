@@ -1,4 +1,5 @@
-"""Drain an edge: hypervisors and the border router move to the pair's other edge, and no packet is lost.
+"""Drain a host. A drained hypervisor accepts no new instances. Of a drained edge, hypervisors and the border router move to
+the pair's other edge, and no packet is lost.
 
 The edge forwards packets that still arrive. It answers no probe (netorch.agent.tasks.readiness), so hypervisors leave it
 without the store, as they leave a failed edge. An edge that joins another one is drained until it has all gateways.
@@ -14,35 +15,38 @@ import msgspec
 from netorch.control.base.pairs import edges_of, expect_staying, seat_records
 from netorch.control.base.private.tunnels import complete_tunnels
 from netorch.control.base.writes import ABSENT, Writes, attempt
+from netorch.control.placement.choice import complete_keys, mark_full
 from netorch.errors import ApiError
-from netorch.model.eni import Host, Placement
+from netorch.model.eni import Host, Placement, Role
 from netorch.model.mapping import Seat
 from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.codec import decode
-from netorch.records.errors import invalid
-from netorch.records.hosts import HostState, read_host, read_loaded
+from netorch.records.errors import invalid, start_agent
+from netorch.records.hosts import HostState, read_host, read_loaded, read_said
 from netorch.store.base import Store
 
 SEATS: Final = 32  # per transaction: two keys each
 
 
 def drain_host(store: Store, caller: Caller, name: str) -> None:
-    """Drain an edge, so that no host sends to it; a drained edge stays drained.
+    """Drain an edge, so that no host sends to it, or a hypervisor, so that it accepts no new instances and keeps those it has.
+
+    A drained host stays drained.
 
     Raises:
-      ApiError: InvalidHostID.NotFound; InvalidParameterValue for a host that is no edge of a pair; IncorrectState if the pair
-        has no other edge that is ready and not drained.
+      ApiError: InvalidHostID.NotFound; InvalidParameterValue for an edge without a pair; IncorrectState if the pair has no other
+        edge that is ready and not drained.
     """
     del caller  # hosts have no owner; the CLI admits only operators
 
     def decide() -> tuple[Writes, None]:
         state = read_host(store, name)
-        where, pair = f"host {name}", state.host.pair
-        if not pair:
-            fix = "move or terminate a hypervisor's instances instead"
-            raise invalid(where, f"is a {state.host.role.value} without a pair: no other host could take over", fix)
+        if state.host.role is Role.HYPERVISOR:
+            return close_host(store, name)
+        if not state.host.pair:
+            fix = f"give it one first: netorch host update {name} --pair PAIR --uplink DEVICE,ADDRESS/LENGTH,GATEWAY"
+            raise invalid(f"host {name}", "is an edge without a pair: no other host could take over", fix)
         writes = Writes()
         expect_partner(writes, store, state)
         writes.expect(keys.host_spec(name), state.mod_revision)
@@ -52,15 +56,25 @@ def drain_host(store: Store, caller: Caller, name: str) -> None:
     attempt(store, decide)
 
 
+def close_host(store: Store, name: str) -> tuple[Writes, None]:
+    """Return the writes after which a hypervisor accepts no new instances. Raises ApiError: InvalidHostID.NotFound."""
+    state, writes = read_host(store, name), Writes()
+    writes.expect(keys.host_spec(name), state.mod_revision)
+    writes.put(keys.host_drained(name), name)
+    writes.drop(keys.accepts(name))
+    writes.drop(keys.full(name))
+    writes.put(keys.closed(name), name)
+    return writes, None
+
+
 def expect_partner(writes: Writes, store: Store, state: HostState) -> None:
     """Add the condition that the pair's other edge can carry everything. Raises ApiError: IncorrectState."""
     name, pair, where = state.host.name, state.host.pair, f"host {state.host.name}"
     others = [read_loaded(store, other) for other in edges_of(store, pair).get(pair, ()) if other != name]
     if not others:
-        raise ApiError("IncorrectState", f"{where}: is the only edge of pair {pair}; give the pair another one first")
+        raise ApiError("IncorrectState", f"{where}: is the only edge of pair {pair}; add another edge to the pair first")
     for other in others:
-        found = store.get(keys.agent_status(other.host.name))
-        _expect_able(writes, other, decode(found, AgentStatus) if found is not None else None, where)
+        _expect_able(writes, other, read_said(store, other.host.name), where)
 
 
 def _expect_able(writes: Writes, other: HostState, said: AgentStatus | None, where: str) -> None:
@@ -69,19 +83,33 @@ def _expect_able(writes: Writes, other: HostState, said: AgentStatus | None, whe
     if other.drained:
         raise ApiError("IncorrectState", f"{where}: {name}, the other edge of its pair, is drained; netorch host undrain {name}")
     if not other.live:
-        what = f"the agent of {name}, the other edge of its pair, does not run"
-        raise ApiError("IncorrectState", f"{where}: {what}; start it there: netorch agent run --host {name}")
-    not_ready = said.not_ready if said is not None else "its agent has not said yet that it is"
+        what = f"the agent of {name}, the other edge of its pair, is not running"
+        raise ApiError("IncorrectState", f"{where}: {what}; {start_agent(name)}")
+    not_ready = said.not_ready if said is not None else "its agent has not reported ready yet"
     if not_ready:
         raise ApiError("IncorrectState", f"{where}: {name}, the other edge of its pair, is not ready: {not_ready}")
     writes.expect(keys.host_spec(name), other.mod_revision)
     writes.expect(keys.host_drained(name), ABSENT)
 
 
-def undrain_host(store: Store, caller: Caller, name: str) -> None:
-    """Let hosts send to an edge again, as `admit` does. Raises as `admit`."""
+def undrain_host(store: Store, caller: Caller, name: str) -> Host:
+    """Let hosts send to an edge again, or let a hypervisor accept instances again, as `admit` does. Return the host.
+
+    A hypervisor's agent must be running: an agent that missed the drain would take its many missing placements for a loss of the
+    store (netorch.agent.following.absence).
+
+    Raises:
+      ApiError: as `admit`; IncorrectState for a hypervisor whose agent has run, and does not run now.
+    """
     del caller
+    host = read_host(store, name).host
+    if host.role is Role.HYPERVISOR:
+        state = read_loaded(store, name)
+        if state.drained and state.seen and not state.live:
+            raise ApiError("IncorrectState", f"host {name}: its agent is not running; start it first, then repeat this")
+        complete_keys(store)
     admit(store, name)
+    return host
 
 
 def admit(store: Store, name: str) -> None:
@@ -101,6 +129,10 @@ def admit(store: Store, name: str) -> None:
         writes = Writes()
         expect_staying(writes, state)
         writes.drop(keys.host_drained(name))
+        if state.host.role is Role.HYPERVISOR:
+            writes.put(keys.accepts(name), name)
+            writes.drop(keys.closed(name))
+            mark_full(writes, read_loaded(store, name))
         return writes, None
 
     attempt(store, decide)

@@ -31,7 +31,7 @@ def create_egress_only_gateway(
         if name:
             checks.name(where, name)
         for known in read_all(store, EgressOnlyInternetGateway, vpc.record.vni):
-            text = f"VPC {vpc_id}: has the egress-only internet gateway {known} already; use that one"
+            text = f"VPC {vpc_id}: already has the egress-only internet gateway {known}; use that one"
             raise ApiError("EgressOnlyInternetGatewayLimitExceeded", text)
         writes = Writes()
         wanted = EgressOnlyInternetGateway(id="", vni=vpc.record.vni, name=name, tags=checks.tags(where, tags))

@@ -73,7 +73,7 @@ def create_internet_gateway(
 def refuse_second(vpc: Vpc, kind: type[OnlyGateway], known: Iterable[str]) -> None:
     """Refuse a second gateway of a kind in a VPC. Raises ApiError: Resource.AlreadyAssociated."""
     for gateway_id in known:
-        text = f"VPC {vpc.id}: has the {kind_of(kind).noun} {gateway_id} attached already; use that one"
+        text = f"VPC {vpc.id}: already has the {kind_of(kind).noun} {gateway_id} attached; use that one"
         raise ApiError("Resource.AlreadyAssociated", text)
 
 

@@ -94,7 +94,7 @@ def check_count(where: str, secondary: int) -> None:
     """Refuse more addresses than a gateway may have. Raises ApiError: PrivateIpAddressLimitExceeded."""
     if secondary >= MAX_PUBLIC:
         what = f"a NAT gateway has at most {MAX_PUBLIC} addresses, and would have {secondary + 1}"
-        raise ApiError("PrivateIpAddressLimitExceeded", f"NAT gateway {where}: {what}; make another gateway for the rest")
+        raise ApiError("PrivateIpAddressLimitExceeded", f"NAT gateway {where}: {what}; create another gateway for the rest")
 
 
 def add_addresses(
@@ -131,12 +131,13 @@ def disassociate_nat_gateway_address(
             mapping = association_of(store, held)
             if mapping is None or mapping.record.eni != eni.id:
                 raise ApiError(
-                    "InvalidAssociationID.NotFound", f"elastic IP address {held.address}: is not NAT gateway {nat_id}'s"
+                    "InvalidAssociationID.NotFound",
+                    f"elastic IP address {held.address}: is not associated with NAT gateway {nat_id}",
                 )
             if mapping.record.private_address == eni.address:
-                what = f"is the primary one of NAT gateway {nat_id}, which stays as long as the gateway"
+                what = f"is the primary address of NAT gateway {nat_id}, which it keeps until it is deleted"
                 raise ApiError(
-                    "OperationNotPermitted", f"elastic IP address {held.address}: {what}; make another gateway instead"
+                    "OperationNotPermitted", f"elastic IP address {held.address}: {what}; create another gateway instead"
                 )
             draining[mapping.record.private_address] = min(until, draining.get(mapping.record.private_address, until))
         changed = msgspec.structs.replace(gateway.record, draining=draining)

@@ -65,7 +65,7 @@ def create_pool(
     def decide() -> tuple[Writes, AddressPool]:
         checks.name(where, name)
         if store.get(keys.pool(name)) is not None:
-            raise invalid(where, "there is one of that name", "choose another name, or add ranges to that one")
+            raise invalid(where, "the name is in use", "choose another name, or add ranges to that one")
         check_pair(where, pair, edges_of(store, checks.name(f"{where}: pair", pair)))
         if not cidrs:
             raise ApiError("MissingParameter", f"{where}: has no range; give it one, e.g. 198.51.100.0/24")
@@ -81,7 +81,7 @@ def create_pool(
 def check_pair(where: str, pair: str, pairs: Collection[str]) -> None:
     """Refuse a pair without edges; `pairs` are those with edges. Raises ApiError: InvalidParameterValue."""
     if pair not in pairs:
-        fix = f"make one first: netorch host create NAME --underlay IP --role edge --pair {pair} --uplink ..."
+        fix = f"create one first: netorch host create NAME --underlay IP --role edge --pair {pair} --uplink ..."
         raise invalid(where, f"pair {pair} has no edges", fix)
 
 
@@ -144,7 +144,7 @@ def remove_ranges(store: Store, caller: Caller, name: str, cidrs: Sequence[str])
         stored = read_named(store, AddressPool, name)
         gone = {str(checks.cidr(text, where, "InvalidParameterValue", rules.public_cidr)) for text in cidrs}
         for text in sorted(gone - set(stored.record.cidrs)):
-            raise invalid(where, f"{text} is none of its ranges", f"choose among {', '.join(stored.record.cidrs)}")
+            raise invalid(where, f"{text} is not one of its ranges", f"choose among {', '.join(stored.record.cidrs)}")
         kept = tuple(text for text in stored.record.cidrs if text not in gone)
         if not kept:
             raise ApiError("OperationNotPermitted", f"{where}: these are all its ranges; delete the pool instead")
@@ -192,7 +192,7 @@ def refuse_held(
     blocks = [parse_prefix(text) for text in cidrs]
     held = [address for address, kv in each_claim(claims()) if holder_of(kv) and _is_in(blocks, address)]
     if held:
-        fix = "`netorch address list` shows them"
+        fix = "`netorch address list` lists them"
         if ":" in held[0]:
             fix = "`netorch vpc list -o wide` shows whose range it is"
         raise in_use("pool", name, f"{len(held)} address(es) in use, e.g. {held[0]}", fix)

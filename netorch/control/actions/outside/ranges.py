@@ -66,7 +66,7 @@ def _check_pool(where: str, pools: Pools, name: str, pair: str) -> None:
     if not gives(pool, 6):
         raise invalid(where, f"address pool {name} has no IPv6 ranges", "name another pool, or none")
     if pair not in ("", pool.pair):
-        what = f"address pool {name} arrives at pair {pool.pair}, and the VPC's gateway or public addresses are on pair {pair}"
+        what = f"address pool {name} is routed to pair {pool.pair}, and the VPC's gateway or public addresses are on pair {pair}"
         raise invalid(where, what, f"name a pool of pair {pair}, or none")
 
 

@@ -96,9 +96,11 @@ def create_static_route(store: Store, caller: Caller, vpn_id: str, cidr: str) ->
         where = _need_static(connection)
         route = checked_route(where, cidr)
         if route in connection.routes:
-            raise ApiError("RouteAlreadyExists", f"{where}: has a route to {route} already; there is nothing to add")
+            raise ApiError("RouteAlreadyExists", f"{where}: already has a route to {route}; there is nothing to add")
         if len(connection.routes) >= MAX_LEARNED:
-            raise ApiError("RouteLimitExceeded", f"{where}: has its {MAX_LEARNED} static routes already; delete one")
+            raise ApiError(
+                "RouteLimitExceeded", f"{where}: already has {MAX_LEARNED} static routes, the most it can have; delete one"
+            )
         return msgspec.structs.replace(connection, routes=(*connection.routes, route))
 
     return _change(store, caller, vpn_id, change)
@@ -116,7 +118,7 @@ def delete_static_route(store: Store, caller: Caller, vpn_id: str, cidr: str) ->
         where = _need_static(connection)
         route = checked_route(where, cidr)
         if route not in connection.routes:
-            text = f"{where}: has no route to {route}; `netorch vpn show {connection.id}` shows those that it has"
+            text = f"{where}: has no route to {route}; `netorch vpn show {connection.id}` lists its routes"
             raise ApiError("InvalidRoute.NotFound", text)
         return msgspec.structs.replace(connection, routes=tuple(kept for kept in connection.routes if kept != route))
 
@@ -126,7 +128,7 @@ def delete_static_route(store: Store, caller: Caller, vpn_id: str, cidr: str) ->
 def _need_static(connection: VpnConnection) -> str:
     where = f"VPN connection {connection.name}"
     if not connection.static:
-        text = f"{where}: does not support static routes, because BGP says what is at the customer's; announce the network there"
+        text = f"{where}: uses BGP and has no static routes; let the customer's device announce the network"
         raise ApiError("InvalidVpnConnection.InvalidType", text)
     return where
 
@@ -166,10 +168,10 @@ def rotate_secret(
         if not by_psk and not certificate:
             raise ApiError("MissingParameter", f"{where}: needs the edge's certificate and its private key; give both")
         if not edge:
-            another = "import a connection to another edge" if to_aws else "the operator adds another one: netorch host create"
+            another = "import a connection to another edge" if to_aws else "ask the operator to add an edge: netorch host create"
             raise ApiError("IncorrectState", f"{where}: ends at no edge, because {without_edge(connection)}; {another}")
         if to_aws and secret is None:
-            raise ApiError("MissingParameter", f"{where}: AWS makes its pre-shared key; give the one that AWS shows")
+            raise ApiError("MissingParameter", f"{where}: AWS generates its pre-shared key; give the one that AWS shows")
         made = fresh if by_psk and secret is None else None
         writes = Writes()
         seal_writes(writes, store, edge, vpn_id, {tunnel: made or secret or fresh})
@@ -185,7 +187,7 @@ def rotate_secret(
 def tunnel_of(connection: VpnConnection, tunnel: int) -> Tunnel:
     """Return a tunnel of a connection. Raises ApiError: InvalidParameterValue."""
     if not 1 <= tunnel <= TUNNELS:
-        raise invalid(f"VPN connection {connection.name}", f"{tunnel} is none of its tunnels", f"choose 1 to {TUNNELS}")
+        raise invalid(f"VPN connection {connection.name}", f"{tunnel} is not one of its tunnels", f"choose 1 to {TUNNELS}")
     return connection.tunnels[tunnel - 1]
 
 

@@ -98,8 +98,8 @@ def create_vpn_connection(
         vpc, gateway = read(store, caller, VirtualPrivateGateway, gateway_id)
         device = read_owned(store, caller, CustomerGateway, customer_gateway_id)
         if device.record.owner != vpc.record.owner:
-            what = f"customer gateway {customer_gateway_id} is owner {device.record.owner}'s, and the VPC is {vpc.record.owner}'s"
-            raise invalid(where, what, "choose one of the VPC's owner")
+            what = f"customer gateway {customer_gateway_id} is owned by {device.record.owner}, the VPC by {vpc.record.owner}"
+            raise invalid(where, what, "choose a customer gateway of the VPC's owner")
         around, mapping = _around(store, vpc.record, gateway.record, device.record)
         writes = Writes()
         mark = owner_mark(vpc.record.owner)
@@ -162,8 +162,8 @@ def owner_mark(owner: str) -> str:
 def doubled(where: str, connection: VpnConnection) -> ApiError:
     """Return the error for a second connection to one device."""
     names = " or ".join(peer_identities(connection))
-    what = f"{where}: these edges have a connection to {names} already, and tell devices apart by that"
-    return ApiError("InvalidCustomerGateway.DuplicateIpAddress", f"{what}; let the device use another IKE identity")
+    what = f"{where}: these edges already have a connection to {names}, by which they tell devices apart"
+    return ApiError("InvalidCustomerGateway.DuplicateIpAddress", f"{what}; give the device another IKE identity")
 
 
 def make_connection(
@@ -218,12 +218,12 @@ def check_device(where: str, connection: VpnConnection) -> None:
     """Refuse a device that edges could mistake for another one or for themselves. Raises ApiError: InvalidParameterValue."""
     taken = [name for name in peer_identities(connection) if name in {tunnel.address for tunnel in connection.tunnels}]
     if taken:
-        what = f"the device has the address {taken[0]}, which is that of an edge"
-        raise invalid(where, what, "make a customer gateway with the device's own")
+        what = f"the device has the address {taken[0]}, which belongs to an edge"
+        raise invalid(where, what, "create a customer gateway with the device's own address")
     for place, tunnel in enumerate(connection.tunnels, 1):
         if tunnel.options.ike_versions == ("ikev1",) and not ikev1_is_safe(connection):
             what = "the device has an identity and pre-shared keys, and IKEv1 tells such devices apart by their address only"
-            raise invalid(f"{where}: tunnel {place}", what, "let it use ikev2, or certificates")
+            raise invalid(f"{where}: tunnel {place}", what, "use ikev2, or certificates")
 
 
 def _customer_edge(where: str, gateway: VirtualPrivateGateway, known: AtAws, edges: Mapping[str, HostState]) -> str:
@@ -244,7 +244,7 @@ def free_number(where: str, others: Iterable[VpnConnection]) -> int:
     taken = {other.number for other in others}
     found = next((number for number in range(1, NUMBER_LAST + 1) if number not in taken), None)
     if found is None:
-        text = f"{where}: the VPC has {NUMBER_LAST} VPN connections, and edges carry no more; delete one"
+        text = f"{where}: the VPC has {NUMBER_LAST} VPN connections, the most that edges can carry; delete one"
         raise ApiError("VpnConnectionLimitExceeded", text)
     return found
 

@@ -71,7 +71,7 @@ def checked(where: str, asked: CustomerGateway) -> CustomerGateway:
     if asked.name:
         checks.name(where, asked.name)
     if not asked.address and not asked.identity:
-        text = f"{where}: has no address; name its public IPv4 address, or the identity by which it is known in IKE"
+        text = f"{where}: has no address; give its public IPv4 address or its IKE identity"
         raise ApiError("MissingParameter", text)
     found: list[Violation | None] = [vpn_rules.customer_asn(asked.asn)]
     found += [vpn_rules.customer_address(asked.address)] if asked.address else []

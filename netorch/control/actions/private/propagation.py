@@ -44,7 +44,7 @@ def _change(
         _, gateway = read(store, caller, VirtualPrivateGateway, gateway_id)
         if gateway.record.vni != vpc.record.vni:
             text = f"virtual private gateway {gateway_id}: is not attached to {vpc.record.id}, which has route table {table_id}"
-            raise ApiError("Gateway.NotAttached", f"{text}; choose the one of that VPC")
+            raise ApiError("Gateway.NotAttached", f"{text}; choose the gateway of that VPC")
         writes, changed = Writes(), change(stored.record)
         if changed != stored.record:
             guard_structure(writes, vpc)  # a deletion of the gateway at the same time conflicts

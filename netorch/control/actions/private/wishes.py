@@ -37,7 +37,7 @@ def checked_wish(
       ApiError: InvalidParameterValue, InvalidParameterCombination, MissingParameter.
     """
     if len(tunnels) > TUNNELS:
-        raise invalid(where, f"{len(tunnels)} tunnels are asked for", f"a connection has {TUNNELS}")
+        raise invalid(where, f"{len(tunnels)} tunnels are given", f"a connection has {TUNNELS}")
     asked = (*tunnels, *[TunnelWish()] * (TUNNELS - len(tunnels)))
     made: dict[int, Secret] = {}
     for place, wish in enumerate(asked, 1):
@@ -63,7 +63,7 @@ def check_secret(where: str, wish: TunnelWish, authentication: Authentication) -
     if authentication is Authentication.PSK:
         if secret.key or wish.certificate:
             what = f"{where}: has a certificate, and the connection has pre-shared keys"
-            raise ApiError("InvalidParameterCombination", f"{what}; name the authority of the customer's certificate, too")
+            raise ApiError("InvalidParameterCombination", f"{what}; give the CA of the customer's certificate as well")
         if wish.secret is not None:
             _need(where, vpn_rules.psk(secret.psk))
         return
@@ -83,14 +83,14 @@ def checked_tunnels(
 ) -> tuple[tuple[str, ...], str, str]:
     """Return routes and the networks at both ends in canonical form. Raises ApiError."""
     if routes and not static:
-        text = f"{where}: has static routes, and BGP says what is at the customer's; ask for a static connection"
+        text = f"{where}: has static routes, and the connection uses BGP; create a static connection"
         raise ApiError("InvalidParameterCombination", text)
     if len(routes) > MAX_LEARNED:
-        raise ApiError("RouteLimitExceeded", f"{where}: {len(routes)} static routes are asked for; keep at most {MAX_LEARNED}")
+        raise ApiError("RouteLimitExceeded", f"{where}: {len(routes)} static routes are given; keep at most {MAX_LEARNED}")
     found = tuple(checked_route(where, text) for text in routes)
     for text in found:
         if found.count(text) > 1:
-            raise invalid(where, f"the route to {text} stands there twice", "write it once")
+            raise invalid(where, f"the route to {text} is listed twice", "write it once")
     return found, checked_selector(where, local_cidr, static=static), checked_selector(where, remote_cidr, static=static)
 
 

@@ -36,7 +36,7 @@ def modify_vpc(
         stored = read_vpc(store, caller, vpc_id)
         changed = msgspec.structs.replace(stored.record, **wanted)
         if enable_dns_hostnames and not changed.enable_dns_support:
-            raise invalid(f"VPC {vpc_id}", "DNS host names need DNS support, which is off", "turn that on, too: --dns-support")
+            raise invalid(f"VPC {vpc_id}", "DNS host names need DNS support, which is off", "turn it on as well: --dns-support")
         writes = Writes()
         if changed != stored.record:
             writes.change(keys.vpc(changed.vni), stored.mod_revision, changed)

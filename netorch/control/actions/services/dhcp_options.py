@@ -62,7 +62,7 @@ def checked(where: str, asked: DhcpOptionsSet) -> DhcpOptionsSet:
     if asked.name:
         checks.name(where, asked.name)
     if asked.name == DEFAULT_SET:
-        raise invalid(where, f"{DEFAULT_SET!r} is what a VPC has that names no set", "choose another name")
+        raise invalid(where, f"{DEFAULT_SET!r} stands for the options of a VPC without a set", "choose another name")
     options = dhcp_options.normal(asked.options)
     for field, violation in dhcp_options.violations(options):
         raise invalid(where, f"{field.replace('_', '-')}: {violation.what}", violation.fix)

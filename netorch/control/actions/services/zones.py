@@ -158,8 +158,8 @@ def refuse_conflict(zone: PrivateZone, vpc: Vpc, zones: Iterable[VpcZone], endpo
     """Refuse a domain that another zone or an endpoint already has in a VPC. Raises ApiError: ConflictingDomainExists."""
     others = (other for other in zones if other.zone != zone.id)
     if known := zone_of(zone.domain, others, endpoints):
-        what = f"{known} has the domain {zone.domain} in VPC {vpc.id} already"
-        raise ApiError("ConflictingDomainExists", f"{where_of(zone)}: {what}; take that out of the VPC first")
+        what = f"{known} already has the domain {zone.domain} in VPC {vpc.id}"
+        raise ApiError("ConflictingDomainExists", f"{where_of(zone)}: {what}; disassociate that zone first")
 
 
 def join_writes(writes: Writes, zone: PrivateZone, vpc: Vpc) -> None:
@@ -209,7 +209,7 @@ def disassociate_zone(store: Store, caller: Caller, zone_id: str, vpc_id: str) -
         zone = held.record
         known = vpcs_of(store, zone)
         if vpc_id not in known:
-            text = f"{where_of(zone)}: {vpc_id} is not associated with it; `netorch zone show` lists those that are"
+            text = f"{where_of(zone)}: {vpc_id} is not associated with it; `netorch zone show` lists its VPCs"
             raise ApiError("VPCAssociationNotFound", text)
         if len(known) == 1:
             fix = "associate another one first, or delete the zone"
@@ -253,7 +253,7 @@ def delete_record(store: Store, caller: Caller, zone_id: str, name: str, type: R
         gone = relative_name(name, zone.domain), type
         rest = tuple(one for one in zone.records if (one.name, one.type) != gone)
         if len(rest) == len(zone.records):
-            what = Violation(f"{gone[0]} has no {type.value} record", "`netorch zone record list` shows those that it has")
+            what = Violation(f"{gone[0]} has no {type.value} record", "`netorch zone record list` lists its records")
             raise _bad_change(where_of(zone), what)
         return msgspec.structs.replace(zone, records=rest)
 

@@ -22,6 +22,7 @@ from netorch.control.base.logged import delete_logs
 from netorch.control.base.peers import delete_both
 from netorch.control.base.structure import delete_part
 from netorch.control.base.uses import delete_unused, use_key
+from netorch.control.placement.choice import count_on
 from netorch.model.endpoints.endpoint import VpcEndpoint
 from netorch.model.eni import Instance, NetworkInterface
 from netorch.model.flow_log import FlowLog
@@ -60,6 +61,10 @@ def delete_instance(
     writes = builder.step()
     builder.namespaces.release(writes, instance.record, instance_hosts(records, enis))
     found = [(eni, records.mappings_of(eni.record)) for eni in enis]
+    for _, mappings in found:
+        for host in interfaces.hosts_of(mapping.record for mapping in mappings.values()):
+            if host in builder.hosts:
+                count_on(builder.hosts[host], records.vni, -1)
     logs, publics = builder.logs_of(records), builder.publics_of(records)
     terminate_writes(writes, records.vpc.record, instance, found, logs, publics, whole=whole)
 
@@ -180,7 +185,7 @@ def vpc_deletion(records: VpcRecords, action: Action = Action.DELETE, why: tuple
         name=vpc.name,
         resource_id=vpc.id,
         differences=why,
-        breaks=f"{count} instance(s) end" if count else "",
+        breaks=f"{count} instance(s) are terminated" if count else "",
         ends=count,
         routes=route_count(records),
         hosts=carriers(records),

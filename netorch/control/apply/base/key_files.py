@@ -19,7 +19,9 @@ ReadFile = Callable[[str], bytes]  # file name in the declaration -> content; ra
 
 def no_files(name: str) -> bytes:
     """Refuse to read a file. Raises ApiError: OperationNotPermitted."""
-    raise ApiError("OperationNotPermitted", f"key_file {name}: no file is read here; apply the file by `netorch apply -f`")
+    raise ApiError(
+        "OperationNotPermitted", f"key_file {name}: key files are not read here; apply the file with `netorch apply -f`"
+    )
 
 
 class KeyFiles:

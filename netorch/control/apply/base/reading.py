@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import groupby
+from contextlib import suppress
+from functools import cache
+from itertools import chain, groupby
 from typing import Final
 
 from netorch.control.apply.sources import Source
@@ -16,11 +18,12 @@ from netorch.control.base.addresses import cursor_key
 from netorch.control.base.quotas import quota_key
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import MOST_OPS, Writes
+from netorch.control.placement.choice import CHOICES, Accepting, accepting_of, marked_full, sample, unlisted
 from netorch.errors import UnreadableRecord
 from netorch.model.check.peerings import peer_path
 from netorch.model.cloud import Cloud, VpcDecl, declared_gateways
 from netorch.model.endpoints.declared import service_path
-from netorch.model.eni import Attachment
+from netorch.model.eni import Attachment, Host, Role
 from netorch.model.ids import is_id, vni_of
 from netorch.model.vpc import DEFAULT_OWNER
 from netorch.records import keys
@@ -35,6 +38,7 @@ from netorch.store.alloc import holder_of, vni_key
 from netorch.store.base import KeyValue, Store
 
 _DIGITS: Final = 6  # of a VNI in keys
+_MOST_CHOOSERS: Final = 32  # a plan chooses among 128 hosts at most, however many instances it creates
 _SPARSE: Final = 4  # VNIs that one listing may return for each wanted one: many small listings cost more
 # What belongs to no owner and no VPC, or is found by address, host or edge.
 _COMMON: Final = (
@@ -70,12 +74,15 @@ def read_for(store: Store, caller: Caller, cloud: Cloud, source: Source) -> Inve
             reader.take(vni_key(decl.vni))
     instances = [*cloud.instances, *(instance for decl in cloud.vpcs for instance in decl.instances)]
     hosts = {instance.host for instance in instances}
-    if "" in hosts:  # one has to be chosen among all
-        hosts |= {key.split("/")[1] for key in reader.take("host/")}
+    free = sum(not instance.host for instance in instances)
+    candidates = reader.candidates(free, source.label)
     holders = {instance.host for instance in instances if instance.attachment is Attachment.EXISTING}
     reader.vpcs(reader.carried(holders))  # one of them may have the namespace, and no claim
-    reader.hosts(hosts - {""}, seats=bool(cloud.instances) or any(_has_seats(decl) for decl in cloud.vpcs))
-    return reader.inventory()
+    seats = bool(cloud.instances) or any(_has_seats(decl) for decl in cloud.vpcs)
+    reader.hosts(hosts - {""} | candidates, seats=seats)
+    inventory = reader.inventory()
+    inventory.candidates = candidates
+    return inventory
 
 
 def read_around(store: Store, owners: Collection[str]) -> Inventory:
@@ -212,6 +219,41 @@ class _Reader:
         """Return the VNIs of the VPCs that hosts carry."""
         return {vni_of(carried) for host in hosts - {""} for carried in self.below(f"host/{host}/placement/") if is_id(carried)}
 
+    def candidates(self, instances: int, label: str) -> set[str]:
+        """Read hypervisors among which a plan chooses for so many instances, with what they carry; return their names.
+
+        The same file finds the same ones as long as the store is unchanged. Those that seem dead or are full do not count.
+        Cost: O(what these hosts carry), whatever the number of hosts. If nearly all are full, O(hosts) keys in one listing.
+        """
+        wanted = CHOICES * min(instances, _MOST_CHOOSERS)
+        found: set[str] = set()
+        fit = room = 0
+        accepting, seed = cache(self._accepting), f"{label}/{self._revision}"
+        for name in chain(sample(accepting, seed), marked_full(accepting, seed)) if wanted else ():
+            read = {*self.take(f"host/{name}/"), *self.take(keys.agent_status(name))}
+            found.add(name)
+            if keys.host_live(name) in read or keys.agent_status(name) not in read:
+                here = self._room(name, read, instances)
+                fit, room = fit + (here > 0), room + here
+            if fit >= wanted and room >= instances:
+                break
+        return found
+
+    def _room(self, name: str, read: Collection[str], most: int) -> int:
+        """Return how many more interfaces a hypervisor accepts, `most` if any number; `read` are its keys."""
+        host = self._host(name)
+        if host is None or host.role is not Role.HYPERVISOR or keys.host_drained(name) in read:
+            return 0
+        carried = sum(key.startswith(keys.placement(name, "")) for key in read)
+        return max(host.capacity - carried, 0) if host.capacity else most
+
+    def _accepting(self, digits: str) -> Accepting:
+        found = accepting_of(self.take(keys.accepting(digits)))
+        if found.open or found.full or digits:
+            return found
+        self.take("host/")
+        return Accepting(unlisted(kv for key, kv in self._found.items() if key.startswith("host/")), [])
+
     def hosts(self, named: Iterable[str], *, seats: bool) -> None:
         """Read these hosts, the edges, and the hosts of the VPCs that were read; with `seats` also what edges carry."""
         wanted, edges = {*named}, set[str]()
@@ -225,10 +267,19 @@ class _Reader:
                 continue  # its VPC is isolated
         for edge in edges if seats else ():
             self.take(f"host/{edge}/placement/")
-        of_host = (keys.host_spec, keys.host_live, keys.host_drained, keys.host_drain, keys.host_mtu, keys.agent_status)
+        of_host = (keys.host_spec, keys.host_live, keys.host_drained, keys.host_drain, keys.host_mtu)
         for host in sorted(wanted | edges):
-            for key_of in of_host:
+            for key_of in (*of_host, keys.agent_status, keys.accepts):
                 self.take(key_of(host))
+            record = self._host(host)
+            if record is not None and record.capacity:  # what it carries counts
+                self.take(keys.placement(host, ""))
+
+    def _host(self, name: str) -> Host | None:
+        """Return a host's record; None if it is missing or damaged, which the plan reports."""
+        with suppress(KeyError, UnreadableRecord):
+            return decode(self._found[keys.host_spec(name)], Host)
+        return None
 
     def inventory(self) -> Inventory:
         """Return everything that was read, without VPCs beside the wanted ones."""

@@ -38,6 +38,6 @@ def _requested(builder: PlanBuilder, decl: VpcDecl, vni: int, freed: dict[int, P
     if holder is None:
         return requested_vni(known, builder.caller, where, vni, decl.owner, decl.name)
     if holder[0] != decl.owner:  # a packet in flight may belong to the other owner's VPC
-        what = f"VNI {vni} is that of VPC {'/'.join(holder)}, which this plan ends, and then stays unused for an hour"
+        what = f"VNI {vni} belongs to VPC {'/'.join(holder)}, which this plan deletes, and then stays unused for an hour"
         raise invalid(where, what, "choose another one, or leave it out")
     return FreeVni(vni=Vni(vni), mod_revision=known.mod_revision if known is not None else 0)

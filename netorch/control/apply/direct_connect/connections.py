@@ -74,7 +74,7 @@ def _check(builder: PlanBuilder, before: Connection, wanted: Connection) -> None
     operator_only(builder.caller, where)
     if (before.host, before.device) != (wanted.host, wanted.device):
         what = f"is {before.device} of {before.host}, which cannot be changed"
-        raise refused(where, what, "delete it and create it again, or make another one")
+        raise refused(where, what, "delete and recreate it, or declare another one")
 
 
 def _change(builder: PlanBuilder, changed: Connection) -> None:

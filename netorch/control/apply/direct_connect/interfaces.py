@@ -33,7 +33,7 @@ from netorch.records.vpc import VpcRecords
 
 VIF_KEYS: Final = 8  # compares and writes of a new one: record, name, VLAN, mark, connection, mapping, secret, the edge's key
 _SPOKEN: Final = ("asn", "address", "peer", "authentication")  # attributes of a BGP session
-_ENDS: Final = "nothing passes by it any more"
+_ENDS: Final = "it stops carrying traffic"
 
 
 class VifPlanner:

@@ -36,7 +36,7 @@ def plan_buckets(builder: PlanBuilder, decls: Iterable[BucketDecl]) -> None:
         writes = builder.step()
         if before is None or wanted.service != before.service:
             if not builder.caller.operator:
-                what = f"bucket {decl.name!r}: only the operator says of which service it is"
+                what = f"bucket {decl.name!r}: only the operator assigns its service"
                 raise ApiError("UnauthorizedOperation", f"{what}; write service: {before.service if before else ''}")
             service = builder.services.get(wanted.service)
             if service is None:

@@ -146,7 +146,7 @@ class EndpointPlanner:
             self._records.of(VpcEndpoint).pop(endpoint_id)
             if all(other.prefix_list != stored.record.prefix_list for other in self._records.each(VpcEndpoint)):
                 self._end_list(writes, stored.record.prefix_list)
-            breaks = f"nothing of the VPC reaches {stored.record.service} by it any more"
+            breaks = f"the VPC no longer reaches {stored.record.service} through it"
             self._note(Action.DELETE, stored.record, (), breaks=breaks)
 
     def _end_list(self, writes: Writes, list_id: str) -> None:

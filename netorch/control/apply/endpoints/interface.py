@@ -54,7 +54,7 @@ def delete_endpoints(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -
         was = _words(builder, records, stored.record)
         _delete(builder, records, stored)
         if one is None:
-            breaks = "nothing of the VPC reaches its service by it any more"
+            breaks = "the VPC no longer reaches its service through it"
             _note(builder, Action.DELETE, records, stored.record, (), breaks)
         else:
             builder.replaced_endpoints[records.vni, one.name] = (stored.record.id, was)

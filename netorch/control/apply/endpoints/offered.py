@@ -43,7 +43,7 @@ def delete_services(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) ->
             end(builder, writes, connection)
         delete_gateway(writes, records.vpc, stored, records.of(GatewayMapping).pop(service.id, None))
         records.of(EndpointService).pop(service.id)
-        _note(builder, Action.DELETE, records, service, (), "nothing leads to it any more")
+        _note(builder, Action.DELETE, records, service, (), "endpoints no longer reach it")
 
 
 class OfferedPlanner:
@@ -131,7 +131,7 @@ class OfferedPlanner:
             ),
         ]
         action = Action.ADD if before is None else Action.CHANGE
-        breaks = "TCP connections begin again" if before is not None and old.proxy_protocol != after.proxy_protocol else ""
+        breaks = "TCP connections are interrupted" if before is not None and old.proxy_protocol != after.proxy_protocol else ""
         _note(self._builder, action, self._records, after, (*fields, *members), breaks)
 
     def _spoken(self, service: EndpointService) -> list[str]:
@@ -155,7 +155,9 @@ def plan_accepted(builder: PlanBuilder, decl: VpcDecl, records: VpcRecords) -> N
             if listed is not is_available:  # neither pending nor rejected ones are available
                 _answer(builder, records, service, connection, accepted=listed)
         for text in sorted(left):
-            what = f"endpoint service {decl.owner}/{decl.name}/{one.name}: accepts {text}, which has not asked so far"
+            what = (
+                f"endpoint service {decl.owner}/{decl.name}/{one.name}: accepts {text}, which has not requested a connection yet"
+            )
             builder.notes.append(what)
 
 

@@ -19,6 +19,6 @@ def _words(text: str) -> str:
     try:
         statements = json.loads(text)["Statement"]
     except (ValueError, TypeError, LookupError, RecursionError):
-        return f"{len(text)} characters that are no policy"
+        return f"{len(text)} characters that are not a policy"
     count = len(statements) if isinstance(statements, list) else 1
     return f"{count} statement{'s' if count != 1 else ''}"

@@ -235,7 +235,7 @@ class _Planner:
         moved = differences(
             interface=(f"{mapping.record.eni} of VPC {vpc.owner}/{vpc.name}", f"{NOUNS[place.kind]} {place.name}")
         )
-        breaks = f"connections by {mapping.record.address} end"
+        breaks = f"connections through {mapping.record.address} end"
         self._note(Action.CHANGE, held.record, moved, breaks)
 
     def _release(self) -> None:
@@ -250,10 +250,10 @@ class _Planner:
             elastic = held.record
             if path in kept or not builder.source.owns(elastic.tags) or not builder.caller.sees(elastic.owner):
                 continue
-            breaks = f"{elastic.address} is given back"
+            breaks = f"{elastic.address} is released"
             if standing := self._standing(elastic):
                 self._end(*standing)
-                breaks += f"; it leads to {standing[1].record.private_address} of {standing[1].record.eni} no more"
+                breaks += f"; it no longer leads to {standing[1].record.private_address} of {standing[1].record.eni}"
             del self._elastic[path]
             writes, claim = builder.step(), builder.claim(elastic.address)
             release_writes(writes, held, claim, builder.caller.now())
@@ -279,8 +279,10 @@ class _Planner:
         elastic = held.record
         for word, wanted, stored in (("address", decl.address, elastic.address), ("pool", decl.pool, elastic.pool)):
             if wanted not in ("", stored):
-                fix = f"write {word}: {stored}, leave it out, or give another one another name"
-                raise invalid(f"elastic IP address {decl.owner}/{decl.name}", f"its {word} is {stored}, which never changes", fix)
+                fix = f"write {word}: {stored}, leave it out, or declare another one under another name"
+                raise invalid(
+                    f"elastic IP address {decl.owner}/{decl.name}", f"its {word} is {stored}, which cannot be changed", fix
+                )
         before = elastic.tags.get(SOURCE_TAG, "")
         tags = own_tags(decl.tags, elastic.tags)
         after = self._builder.source.after(before, changed=tags != elastic.tags)
@@ -347,7 +349,7 @@ class _Planner:
             name=place.name,
             resource_id=place.resource,
             differences=differences(elastic_ip=(name, place.elastic_ip), public_address=(ephemeral, given)),
-            breaks=f"connections by {before.address} end" if before is not None else "",
+            breaks=f"connections through {before.address} end" if before is not None else "",
             hosts=with_edges(place.records, instance_hosts(place.records, enis)),
         )
         self._builder.changes.append(change)

@@ -60,11 +60,11 @@ class GatewayPlanner:
             return
         gateway = stored.record
         if wanted.name not in ("", gateway.name):
-            what = f"is called {gateway.name or gateway.id}, and that never changes"
+            what = f"has the name {gateway.name or gateway.id}, which cannot be changed"
             fix = f"write name: {gateway.name}" if gateway.name else "leave the name out"
             raise invalid(f"{kind_of(self._kind).noun} {wanted.name}", what, fix)
         if isinstance(wanted, VpnGatewayDecl) and isinstance(gateway, VirtualPrivateGateway) and wanted.asn != gateway.asn:
-            what = f"has the AS number {gateway.asn}, and that never changes"
+            what = f"has the AS number {gateway.asn}, which cannot be changed"
             raise invalid(f"{kind_of(self._kind).noun} {gateway.name or gateway.id}", what, f"write asn: {gateway.asn}")
         if wanted.tags != gateway.tags:
             tagged = msgspec.structs.replace(gateway, tags=wanted.tags)
@@ -102,7 +102,7 @@ class GatewayPlanner:
             return
         gateway_id, vni = stored.record.id, self._records.vni
         if self._kind is VirtualPrivateGateway and any(not vif.rejected for vif in self._records.each(VirtualInterface)):
-            raise in_use("vgw", gateway_id, "virtual interfaces", "take these from the file, too")
+            raise in_use("vgw", gateway_id, "virtual interfaces", "remove these from the file as well")
         writes = self._builder.step()
         writes.expect(keys.public_mark(vni), self._builder.revision_of(keys.public_mark(vni)))
         delete_gateway(writes, self._records.vpc, stored, self._records.of(GatewayMapping).get(gateway_id))
@@ -112,13 +112,13 @@ class GatewayPlanner:
 
     def _breaks(self) -> str:
         if self._kind is VirtualPrivateGateway:
-            return "nothing of the VPC reaches its networks elsewhere any more, or is reached from there"
+            return "the VPC and its networks elsewhere no longer reach each other"
         if self._kind is not InternetGateway:
-            return "no instance reaches the internet by it any more"
+            return "instances no longer reach the internet through it"
         interfaces = self._records.of(NetworkInterface)
         cut = sorted(found.address for found in self._records.each(PublicMapping) if found.eni in interfaces)
         public = f"; {len(cut)} public address(es) lead nowhere, e.g. {cut[0]}" if cut else ""
-        return f"nothing of the VPC reaches the internet any more, or is reached from there{public}"
+        return f"the VPC and the internet no longer reach each other{public}"
 
     def _note(self, action: Action, gateway: OnlyGateway, changed: tuple[Difference, ...], breaks: str = "") -> None:
         change = Change(

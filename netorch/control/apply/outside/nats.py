@@ -45,7 +45,7 @@ class NatPlanner:
             decl = declared.get(name)
             if decl is None:
                 self._delete(stored)
-                self._note(Action.DELETE, stored.record, breaks=f"{_ENDS}; routes to it lead nowhere")
+                self._note(Action.DELETE, stored.record, breaks=f"{_ENDS}; routes to it become black holes")
             elif why := self._unchangeable(stored.record, decl, gone_subnets):
                 self._delete(stored)
                 self._ended[name] = why
@@ -101,7 +101,7 @@ class NatPlanner:
         members = member_differences("elastic_ips", before, [name for name in decl.elastic_ips if name])
         if changed.tags != nat.tags or members:
             ends = ", ".join(sorted(found.address for found in self._mappings(nat.eni, gone)))
-            breaks = f"connections by {ends} end" if gone else ""
+            breaks = f"connections through {ends} end" if gone else ""
             self._note(Action.CHANGE, nat, (*differences(tags=(nat.tags, decl.tags)), *members), breaks)
 
     def _mappings(self, eni_id: str, addresses: Sequence[str]) -> Iterator[PublicMapping]:
@@ -143,7 +143,7 @@ class NatPlanner:
     def _add(self, decl: NatGatewayDecl, subnet: Subnet, pools: SubnetPools) -> None:
         records, builder = self._records, self._builder
         if not decl.elastic_ips:
-            what = "names no elastic IP, and a new one needs one"
+            what = "names no elastic IP, and a new NAT gateway needs one"
             raise ApiError("MissingParameter", f"NAT gateway {decl.name!r}: {what}; write elastic_ips: [NAME]")
         pool = pools.of(subnet)
         addresses = [decl.address or pool.next(4), *(pool.next(4) for _ in decl.elastic_ips[1:])]

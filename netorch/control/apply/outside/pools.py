@@ -49,13 +49,13 @@ def pool_notes(builder: PlanBuilder) -> Iterator[str]:
 def _check(builder: PlanBuilder, decl: AddressPoolDecl, stored: Stored[AddressPool] | None) -> None:
     where = f"address pool {decl.name!r}"
     if not builder.caller.operator and (stored is None or not _is(stored.record, decl)):
-        text = f"{where}: pools are the operator's; leave it out, or let the operator apply it"
+        text = f"{where}: only the operator may declare pools; leave it out, or ask the operator to apply the file"
         raise ApiError("UnauthorizedOperation", text)
     if stored is None:
         check_pair(where, decl.pair, {state.host.pair for state in builder.hosts.values() if state.host.role is Role.EDGE})
     elif stored.record.pair != decl.pair:
-        what = f"its addresses arrive at pair {stored.record.pair}, which cannot be changed"
-        raise invalid(where, what, f"write pair: {stored.record.pair}, or make another pool")
+        what = f"its addresses are routed to pair {stored.record.pair}, which cannot be changed"
+        raise invalid(where, what, f"write pair: {stored.record.pair}, or declare another pool")
 
 
 def _is(stored: AddressPool, decl: AddressPoolDecl) -> bool:

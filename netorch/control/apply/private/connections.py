@@ -178,7 +178,7 @@ class VpnPlanner:
             before.local_cidr,
             before.remote_cidr,
         )
-        self._note(Action.CHANGE, before, _differences(before, changed), "its tunnels are negotiated again" if again else "")
+        self._note(Action.CHANGE, before, _differences(before, changed), "its tunnels are renegotiated" if again else "")
 
     def _tunnels(self, decl: VpnConnectionDecl, vpn: VpnConnection) -> tuple[Tunnel, ...]:
         """Return the tunnels of a connection as declared. Raises ApiError."""

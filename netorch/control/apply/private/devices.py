@@ -41,8 +41,8 @@ def _add(builder: PlanBuilder, decl: CustomerGatewayDecl, known: Sequence[Custom
     asked = checked(where, _wanted(decl))
     for other in known:
         if described(other) == described(asked):
-            what = f"owner {decl.owner} has this device as {other.name or other.id} already"
-            raise invalid(where, what, "write that name, or give this one an identity of its own")
+            what = f"owner {decl.owner} already has this device as {other.name or other.id}"
+            raise invalid(where, what, "write that name, or give this device an identity of its own")
     check_room(builder.quotas_of(decl.owner), "CustomerGatewayLimitExceeded", f"owner {decl.owner}", len(known) + 1)
     tags = of_source(decl.tags, builder.source.label)
     made = msgspec.structs.replace(asked, id=builder.caller.new_id("cgw", 0), tags=tags)
@@ -58,8 +58,8 @@ def _change(builder: PlanBuilder, decl: CustomerGatewayDecl, stored: Stored[Cust
     wanted = _wanted(decl)
     for word, was, now in zip(("AS number", "address", "identity"), described(device), described(wanted), strict=True):
         if was != now:
-            what = f"its {word} is {was or 'left out'}, which never changes"
-            raise invalid(f"customer gateway {decl.owner}/{decl.name}", what, "give the other device another name")
+            what = f"its {word} is {was or 'left out'}, which cannot be changed"
+            raise invalid(f"customer gateway {decl.owner}/{decl.name}", what, "give the new device another name")
     before = device.tags.get(SOURCE_TAG, "")
     tags = own_tags(decl.tags, device.tags)
     after = builder.source.after(before, changed=tags != device.tags)

@@ -60,7 +60,7 @@ def _add(builder: PlanBuilder, decl: DhcpOptionsDecl, count: int) -> None:
 def _change(builder: PlanBuilder, decl: DhcpOptionsDecl, stored: Stored[DhcpOptionsSet]) -> None:
     found, wanted = stored.record, _wanted(decl)
     if found.options != wanted.options:
-        what = "its options are others, which never change"
+        what = "its options differ, which cannot be changed"
         raise invalid(f"DHCP options set {decl.owner}/{decl.name}", what, "give the new set another name")
     before = found.tags.get(SOURCE_TAG, "")
     tags = own_tags(decl.tags, found.tags)

@@ -111,7 +111,7 @@ class _Planner:
             )
         )
         if held is not None and asked.domain != held.record.domain:
-            what = f"its domain is {held.record.domain}, which never changes"
+            what = f"its domain is {held.record.domain}, which cannot be changed"
             raise ApiError("InvalidParameterValue", f"{where_of(asked)}: {what}; give the new zone another name")
         had = self._uses(asked) if held is not None else frozenset()
         vpcs = {vpc_id for vpc_id in had if vni_of(vpc_id) in builder.inventory.isolated}

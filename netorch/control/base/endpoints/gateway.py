@@ -93,7 +93,7 @@ def refuse_own_ranges(where: str, vpc: Vpc, prefixes: Iterable[str]) -> None:
     for text in prefixes:
         if own := overlapping(ranges_of(vpc), parse_prefix(text)):
             what = f"{text} of the service overlaps {own} of VPC {vpc.name} ({vpc.id})"
-            raise invalid(where, what, "choose a VPC with other ranges, or let the operator choose another prefix")
+            raise invalid(where, what, "choose a VPC with other ranges, or ask the operator for another prefix")
 
 
 def refuse_service_range(vpc_id: str, new: Prefix, lists: Iterable[Stored[PrefixList]]) -> None:
@@ -101,7 +101,7 @@ def refuse_service_range(vpc_id: str, new: Prefix, lists: Iterable[Stored[Prefix
     for stored in lists:
         for entry in stored.record.entries if stored.record.service else ():
             if parse_prefix(entry.cidr).overlaps(new):
-                what = f"{new} overlaps {entry.cidr} of {stored.record.name}, which the VPC has an endpoint for"
+                what = f"{new} overlaps {entry.cidr} of {stored.record.name}, for which the VPC has an endpoint"
                 raise ApiError("InvalidVpc.Range", f"VPC {vpc_id}: {what}; delete that endpoint first, or choose another range")
 
 
@@ -121,7 +121,7 @@ def list_of(service: GatewayService, vpc: Vpc, lists: Mapping[str, Stored[Prefix
             return stored
         if stored.record.name == service.service_name:
             what = f"prefix list {stored.record.id} has the name {service.service_name}"
-            raise invalid(f"VPC {vpc.id}", what, "delete that one: the service's own list takes this name")
+            raise invalid(f"VPC {vpc.id}", what, "delete it: the service's own list needs this name")
     made = PrefixList(id=caller.new_id("pl", vpc.vni), vni=vpc.vni, name=service.service_name, version=4, max_entries=1)
     return Stored(with_prefixes(msgspec.structs.replace(made, service=service.name), service), 0)
 
@@ -137,7 +137,7 @@ def free_number(vpc_id: str, endpoints: Iterable[VpcEndpoint]) -> int:
     taken = {endpoint.number for endpoint in endpoints}
     found = next((number for number in range(NUMBER_FIRST, NUMBER_LAST + 1) if number not in taken), None)
     if found is None:
-        what = f"VPC {vpc_id}: has {NUMBER_LAST - NUMBER_FIRST + 1} gateway endpoints, and edges carry no more"
+        what = f"VPC {vpc_id}: has {NUMBER_LAST - NUMBER_FIRST + 1} gateway endpoints, the most that edges can carry"
         raise ApiError("VpcEndpointLimitExceeded", f"{what}; delete one")
     return found
 
@@ -149,8 +149,8 @@ def with_endpoint(table: RouteTable, endpoint: VpcEndpoint, where: str) -> list[
             continue
         if route.target == endpoint.id:
             return list(table.routes)
-        what = f"{where}: has a route to {endpoint.prefix_list} already, to {route.target}"
-        raise ApiError("RouteAlreadyExists", f"{what}; delete that route, or take the table from that endpoint")
+        what = f"{where}: already has a route to {endpoint.prefix_list}, to {route.target}"
+        raise ApiError("RouteAlreadyExists", f"{what}; delete that route, or remove the table from that endpoint")
     return [*table.routes, VpcRoute(destination=endpoint.prefix_list, target=endpoint.id)]
 
 
@@ -174,11 +174,11 @@ def refuse_endpoints_route(where: str, routes: Collection[VpcRoute], destination
     for route in routes:
         if route.destination == destination and is_endpoints(route):
             fix = f"netorch endpoint modify {route.target} --remove-route-table TABLE"
-            raise invalid(where, f"the route to {shown(destination)} is endpoint {route.target}'s", fix)
+            raise invalid(where, f"the route to {shown(destination)} belongs to endpoint {route.target}", fix)
 
 
 def refuse_managed(found: PrefixList) -> None:
     """Refuse to change a prefix list that the operator manages. Raises ApiError: OperationNotPermitted."""
     if found.service:
-        text = f"prefix list {found.name} ({found.id}): has the prefixes of {found.name}, and comes and goes with its endpoints"
-        raise ApiError("OperationNotPermitted", f"{text}; make a list of your own: netorch prefix-list create")
+        text = f"prefix list {found.name} ({found.id}): has the prefixes of {found.name}, and exists as long as its endpoints"
+        raise ApiError("OperationNotPermitted", f"{text}; create your own list: netorch prefix-list create")

@@ -15,6 +15,7 @@ from netorch.errors import ApiError
 from netorch.model.outside.secrets import Secret, seal
 from netorch.model.status import Sealed, SealingKey
 from netorch.records import keys
+from netorch.records.errors import start_agent
 from netorch.records.read import Stored, get
 from netorch.store.base import Store
 
@@ -32,8 +33,8 @@ def edge_key(store: Store, edge: str) -> Stored[SealingKey]:
     """Return the public key of an edge. Raises ApiError: IncorrectState if the edge has published none."""
     found = get(store, keys.edge_key(edge), SealingKey)
     if found is None:
-        what = f"host {edge}: has published no key yet, so nothing can be sealed for it"
-        raise ApiError("IncorrectState", f"{what}; start its agent there: netorch agent run --host {edge}")
+        what = f"host {edge}: its agent has not published its key yet, so nothing can be sealed for it"
+        raise ApiError("IncorrectState", f"{what}; {start_agent(edge)}")
     return found
 
 

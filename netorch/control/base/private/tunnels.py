@@ -140,4 +140,4 @@ def inside_networks(connections: Iterable[VpnConnection]) -> list[Prefix]:
 
 def without_edge(connection: VpnConnection) -> str:
     """Return why a tunnel of a connection has no edge."""
-    return "the edge whose address AWS knows has gone" if leads_to_aws(connection) else "the pair of edges has one edge only"
+    return "the edge whose address AWS knows was deleted" if leads_to_aws(connection) else "the pair has only one edge"

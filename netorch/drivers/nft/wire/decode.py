@@ -4,7 +4,7 @@ Only contents of VPCs become words, by the tables that nft.wire.encode uses to w
 kernel's bytes, without values that change by themselves: handles, packet counts. So are foreign contents of a VPC's chain or
 set; such text starts with a character that no nft word has, so that it cannot be mistaken for a command.
 
-Source: linux/netfilter/nf_tables.h NFTA_TABLE_*, NFTA_CHAIN_*, NFTA_RULE_*, NFTA_OBJ_*, NFTA_FLOWTABLE_*;
+Source: linux/netfilter/nf_tables.h NFTA_TABLE_*, NFTA_CHAIN_*, NFTA_RULE_*, NFTA_OBJ_*;
 net/netfilter/nf_tables_api.c, nf_tables_fill_*.
 """
 
@@ -27,9 +27,9 @@ from netorch.state.owner import NFT_TABLE
 
 NFGENMSG: Final = 4  # bytes before the attributes
 TABLE: Final = 1  # the table's name, in every kind of message
-_NAME: Final = {"table": 1, "chain": 3, "object": 2, "flowtable": 2}
+_NAME: Final = {"table": 1, "chain": 3, "object": 2}
 # Counted or freely numbered by the kernel: handles, users, counters, padding.
-_CHANGING: Final = {"table": (3, 4, 5), "chain": (2, 6, 8, 9), "object": (5, 6, 7), "flowtable": (4, 5, 6)}
+_CHANGING: Final = {"table": (3, 4, 5), "chain": (2, 6, 8, 9), "object": (5, 6, 7)}
 _OBJECT_TYPE, _OBJECT_DATA = 3, 4
 _COUNTER, _QUOTA = 1, 2  # NFT_OBJECT_*
 _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USER_DATA = 2, 4, 7
@@ -50,7 +50,7 @@ def name_in(found: Mapping[int, bytes], kind: int) -> str:
 
 
 def thing(kind: str, found: Mapping[int, bytes]) -> Block:
-    """Return a table, chain, flowtable or named object, shown as the kernel's bytes."""
+    """Return a table, chain or named object, shown as the kernel's bytes."""
     kept = {number: value for number, value in found.items() if number not in (TABLE, *_CHANGING[kind])}
     if kind == "object" and int.from_bytes(found.get(_OBJECT_TYPE, b""), "big") in (_COUNTER, _QUOTA):
         del kept[_OBJECT_DATA]
@@ -58,10 +58,11 @@ def thing(kind: str, found: Mapping[int, bytes]) -> Block:
 
 
 def chain(found: Mapping[int, bytes]) -> Block:
-    """Return a chain without its rules. A port's chain begins with a line for its hook."""
+    """Return a chain without its rules. A port's chain, and a guard, begin with a line for their hook."""
     name = name_in(found, _NAME["chain"])
-    if is_port(name):
-        return Block("chain", name, [chains.hook(name) if _at_port(name, found) else NO_WORD], [])
+    device, family = (name, chains.FAMILY) if is_port(name) else (chains.guarded(name), "inet")
+    if device:
+        return Block("chain", name, [chains.hook(device, family) if _at(hook(device, family), found) else NO_WORD], [])
     if vni_of_chain(name) != HOST_SLICE:
         return Block("chain", name, [] if _CHAIN_HOOK not in found else [NO_WORD], [])
     return thing("chain", found)
@@ -88,9 +89,9 @@ def _words(family: str, own: str, listed: bytes) -> str:
         return f"{NO_WORD}{listed.hex()}"
 
 
-def _at_port(name: str, found: Mapping[int, bytes]) -> bool:
-    """Return whether a chain has the hook of the port's chain, and policy drop."""
-    wanted, devices = attrs(hook(name)), attrs(found.get(_CHAIN_HOOK, b""))
+def _at(place: bytes, found: Mapping[int, bytes]) -> bool:
+    """Return whether a chain has this hook, and policy drop."""
+    wanted, devices = attrs(place), attrs(found.get(_CHAIN_HOOK, b""))
     alike = all(found.get(kind) == wanted[kind] for kind in (_CHAIN_POLICY, _CHAIN_TYPE))
     return alike and {kind: devices[kind] for kind in devices if kind != _HOOK_DEVICES} == attrs(wanted[_CHAIN_HOOK])
 

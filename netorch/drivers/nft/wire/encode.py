@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Final
 
 from netorch.drivers.netlink import attr, attr_text, nested
-from netorch.drivers.nft.chains import PRIORITY
+from netorch.drivers.nft.chains import FAMILY, PRIORITIES
 from netorch.drivers.nft.commands import ElementChange, Step
-from netorch.drivers.nft.wire import elements
+from netorch.drivers.nft.wire import elements, flowtables
 from netorch.drivers.nft.wire.expressions import encode
 from netorch.drivers.nft.wire.messages import DELETE_CHAIN, DELETE_RULE, NEW_CHAIN, NEW_RULE, NotPackable, message
 from netorch.drivers.nft.wire.rules import expressions_of
@@ -23,7 +23,8 @@ from netorch.state.owner import NFT_TABLE
 _TABLE: Final = attr_text(1, NFT_TABLE)  # NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
 _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 3, 4, 5, 7
 _HOOK_NUMBER, _HOOK_PRIORITY, _HOOK_DEVICE = 1, 2, 3
-_INGRESS, _DROP = 0, 0  # NF_NETDEV_INGRESS, NF_DROP
+_INGRESS: Final = {FAMILY: 0, "inet": 5}  # NF_NETDEV_INGRESS, NF_INET_INGRESS
+_DROP: Final = 0  # NF_DROP
 _RULE_CHAIN, _RULE_EXPRESSIONS = 2, 4
 
 
@@ -51,7 +52,7 @@ def _message(step: Step) -> bytes:
         case "add", "rule":
             return message(NEW_RULE, step.family, _rule_body(step.family, step.name, step.text))
         case "add", "chain":
-            place = hook(step.text) if step.text else b""
+            place = hook(step.text, step.family) if step.text else b""
             return message(NEW_CHAIN, step.family, _TABLE + attr_text(_CHAIN_NAME, step.name) + place)
         case "flush", "chain":
             return message(DELETE_RULE, step.family, _TABLE + attr_text(_RULE_CHAIN, step.name))
@@ -63,6 +64,12 @@ def _message(step: Step) -> bytes:
             return elements.flush(step.family, step.name)
         case "delete", "set" | "map":
             return delete_set(step.family, step.name)
+        case "add", "flowtable":
+            return flowtables.new_flowtable(step.family, step.name, step.text)
+        case "delete", "flowtable":
+            return flowtables.delete_flowtable(step.family, step.name)
+        case "add" | "delete", "device":
+            return flowtables.device(step.family, step.name, step.text, add=step.verb == "add")
         case _:
             raise NotPackable(f"{step.verb} {step.kind}")
 
@@ -78,14 +85,14 @@ def _expressions(family: str, chain: str, rule: str) -> bytes:
     return nested(_RULE_EXPRESSIONS, *map(encode, expressions_of(family, chain, rule)))
 
 
-def hook(device: str) -> bytes:
-    """Return the hook of a device's chain, with policy drop (nft.chains.hook)."""
-    place = struct.pack(">i", PRIORITY)
+def hook(device: str, family: str) -> bytes:
+    """Return the hook of a device's chain in the table of a family, with policy drop (nft.chains.hook)."""
+    place = struct.pack(">i", PRIORITIES[family])
     return b"".join(
         (
             nested(
                 _CHAIN_HOOK,
-                attr(_HOOK_NUMBER, struct.pack(">I", _INGRESS)),
+                attr(_HOOK_NUMBER, struct.pack(">I", _INGRESS[family])),
                 attr(_HOOK_PRIORITY, place),
                 attr_text(_HOOK_DEVICE, device),
             ),

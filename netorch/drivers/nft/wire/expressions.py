@@ -18,7 +18,8 @@ from netorch.drivers.nft.wire.messages import CHAIN, CODE, ITEM, VALUE, VERDICT
 
 # Keys and bases. Source: NFT_META_*, NFT_CT_*, NFT_RT_*, NFT_PAYLOAD_*; exthdr: IPPROTO_FRAGMENT, NFT_EXTHDR_F_PRESENT
 META_MARK, META_IIFTYPE, META_NFPROTO, META_L4PROTO, META_PROTOCOL = 3, 8, 15, 16, 1
-CT_DIRECTION, CT_MARK = 1, 3
+META_PRIORITY, META_IIFNAME, META_OIFNAME, META_PKTTYPE, META_OIFGROUP = 2, 6, 7, 19, 22
+CT_DIRECTION, CT_STATUS, CT_MARK = 1, 2, 3
 NEXT_HOP4, NEXT_HOP6 = 1, 2  # NFT_RT_NEXTHOP4, 6
 LINK, NETWORK, TRANSPORT = 0, 1, 2
 FRAGMENT_HEADER: Final = 44
@@ -26,6 +27,7 @@ PRESENT: Final = 1
 EQUAL, UNEQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5  # NFT_CMP_EQ, NEQ, LTE, GTE
 _HTON: Final = 1  # NFT_BYTEORDER_HTON
 _NAME, _DATA = 1, 2  # NFTA_EXPR_*
+FLOW_ADD: Final = "flow_offload"  # the kernel's name for nft's `flow add`
 _JUDGED: Final = "verdict"  # the name in this module for an `immediate` with a verdict
 # Attributes whose value is nested in another attribute.
 _NESTED: Final = {("cmp", 3), ("bitwise", 4), ("bitwise", 5), ("immediate", 2)}
@@ -106,6 +108,11 @@ def lookup(name: str, into: int = 0) -> Expression:
 def immediate(value: bytes) -> Expression:
     """Return an expression that loads a value into the first register."""
     return Expression("immediate", ((1, _u32(1)), (2, value)))
+
+
+def flow_add(flowtable: str) -> Expression:
+    """Return an expression that adds a packet's connection to a flowtable; the rule ends if the connection cannot be added."""
+    return Expression(FLOW_ADD, ((1, flowtable.encode() + b"\0"),))
 
 
 def verdict(code: int, chain: str = "") -> Expression:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Final, NamedTuple, Never
 
@@ -62,21 +62,22 @@ def field_of(words: Sequence[str], start: int) -> tuple[Field, int]:
 def raw_field(text: str) -> Field | None:
     """Return the field at a base, offset and length in bits, e.g. `@th,192,32`; None if netorch does not use such a field."""
     found = _RAW.fullmatch(text)
-    if found is None or int(found[1]) < _RAW_FROM or int(found[1]) % 8 or int(found[2]) % 8:
+    if found is None or int(found[2]) % 8 or int(found[3]) % 8:
         return None
-    return _payload(text, TRANSPORT, int(found[1]) // 8, int(found[2]) // 8, _HEX)
+    base = _BASES[found[1]]
+    if base == TRANSPORT and int(found[2]) < _RAW_FROM:
+        return None
+    return _payload(text, base, int(found[2]) // 8, int(found[3]) // 8, _HEX)
 
 
 def fields_like(load: Expression) -> list[Field]:
     """Return the fields with this load expression into the first register."""
-    known = _BY_LOAD.get(load)
-    if known is not None:
+    known = _BY_LOAD.get(load, [])
+    if load.kind != "payload":
         return known
-    if load.kind == "payload":
-        base, offset, length = (int.from_bytes(value, "big") for _, value in load.parts[1:])
-        raw = raw_field(f"@th,{offset * 8},{length * 8}") if base == TRANSPORT else None
-        return [raw] if raw is not None else []
-    return []
+    base, offset, length = (int.from_bytes(value, "big") for _, value in load.parts[1:])
+    raw = raw_field(f"@{_BASE_WORDS[base]},{offset * 8},{length * 8}")
+    return known if raw is None else [*known, raw]
 
 
 def fields_at(base: int, offset: int) -> list[Field]:
@@ -119,6 +120,25 @@ def _mac(word: str, size: int) -> bytes:
     return bytes.fromhex(word.replace(":", "")) if re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", word) else _no(word)
 
 
+def _device(word: str, size: int) -> bytes:
+    return word.encode().ljust(size, b"\0") if len(word) < size else _no(word)
+
+
+def _handle(word: str, size: int) -> bytes:
+    major, minor = (int(part, 16) for part in word.split(":"))
+    return (major << 16 | minor).to_bytes(size, sys.byteorder) if minor < 1 << 16 else _no(word)
+
+
+def _handle_text(value: bytes) -> str:
+    number = int.from_bytes(value, sys.byteorder)
+    return f"{number >> 16:x}:{number & 0xFFFF:x}"
+
+
+def _symbols(known: Mapping[str, bytes]) -> Form:
+    words = {value: word for word, value in known.items()}
+    return Form(lambda word, _: known.get(word) or _no(word), lambda value: words[value], is_ordered=False)
+
+
 def _no(word: str) -> Never:
     raise ValueError(word)
 
@@ -130,8 +150,10 @@ def _address(family: int) -> Form:
 _NFPROTOS: Final = {"ip": 2, "ip6": 10}
 _ETHERTYPES: Final = {"ip": b"\x08\x00", "arp": b"\x08\x06", "ip6": b"\x86\xdd"}
 _TRANSPORTS: Final = {"icmp": 1, "icmpv6": 58}
-_RAW: Final = re.compile(r"@th,(\d+),(\d+)")
-_RAW_FROM: Final = 64  # bits: fields at lower offsets have names
+_BASES: Final = {"ll": LINK, "nh": NETWORK, "th": TRANSPORT}
+_BASE_WORDS: Final = {base: word for word, base in _BASES.items()}
+_RAW: Final = re.compile(r"@(ll|nh|th),(\d+),(\d+)")
+_RAW_FROM: Final = 64  # bits of the transport header: fields at lower offsets have names
 
 _DECIMAL: Final = Form(_number, _decimal)
 _HEX: Final = Form(lambda word, size: int(word, 16).to_bytes(size, "big"), _hexadecimal)
@@ -140,12 +162,13 @@ _HOST_HEX: Final = Form(
     lambda value: hex(int.from_bytes(value, sys.byteorder)),
     is_ordered=False,
 )
+_DEVICE_SIZE: Final = 16  # IFNAMSIZ
+_DEVICE: Final = Form(_device, lambda value: value.rstrip(b"\0").decode(), is_ordered=False)
+_HANDLE: Final = Form(_handle, _handle_text, is_ordered=False)  # as tc(8) writes those of queues
 _MAC: Final = Form(_mac, lambda value: value.hex(":"))
 _IPV4, _IPV6 = _address(socket.AF_INET), _address(socket.AF_INET6)
-_VERSIONS: Final = {"ipv4": b"\x02", "ipv6": b"\x0a"}
-_VERSION: Final = Form(
-    lambda word, _: _VERSIONS.get(word) or _no(word), lambda value: next(w for w, known in _VERSIONS.items() if known == value)
-)
+_VERSION: Final = _symbols({"ipv4": b"\x02", "ipv6": b"\x0a"})
+_CAST: Final = _symbols({"host": b"\0", "broadcast": b"\1", "multicast": b"\2"})
 _NIL: Final = Form(
     lambda word, size: bytes(size) if word == "0" else _no(word), lambda value: _no(value.hex()) if any(value) else "0"
 )
@@ -160,8 +183,8 @@ def _meta(words: str, key: int, size: int, form: Form, byteorder: tuple[int, int
     return Field(words, partial(expressions.meta, key), size, form, byteorder=byteorder)
 
 
-def _ct(words: str, key: int, size: int) -> Field:
-    return Field(words, partial(expressions.ct, key), size, _PLAIN)
+def _ct(words: str, key: int, size: int, form: Form = _PLAIN) -> Field:
+    return Field(words, partial(expressions.ct, key), size, form)
 
 
 def _next_hop(words: str, key: int, size: int, form: Form, need: str) -> Field:
@@ -179,14 +202,21 @@ ETHERTYPE: Final = _payload("ether type", LINK, 12, 2, _PLAIN, "ether")
 NFPROTO: Final = _meta("meta nfproto", expressions.META_NFPROTO, 1, _VERSION)
 L4PROTO: Final = _meta("meta l4proto", expressions.META_L4PROTO, 1, _DECIMAL, byteorder=(2, 1))
 MARK: Final = _meta("meta mark", expressions.META_MARK, 4, _HOST_HEX, byteorder=(4, 4))
+PRIORITY: Final = _meta("meta priority", expressions.META_PRIORITY, 4, _HANDLE)
 # Loaded by nft itself; netorch's rules have no words for them.
 _IMPLIED: Final = (IIFTYPE, PROTOCOL, ETHERTYPE)
 _FIELDS: Final = (
     NFPROTO,
     L4PROTO,
     MARK,
-    _ct("ct direction", expressions.CT_DIRECTION, 1),
-    _ct("ct mark", expressions.CT_MARK, 4),
+    PRIORITY,
+    _meta("meta pkttype", expressions.META_PKTTYPE, 1, _CAST),
+    _meta("iifname", expressions.META_IIFNAME, _DEVICE_SIZE, _DEVICE),
+    _meta("oifname", expressions.META_OIFNAME, _DEVICE_SIZE, _DEVICE),
+    _meta("oifgroup", expressions.META_OIFGROUP, 4, _HOST_HEX),
+    _ct("ct direction", expressions.CT_DIRECTION, 1, _symbols({"original": b"\0", "reply": b"\1"})),
+    _ct("ct status", expressions.CT_STATUS, 4, _HOST_HEX),
+    _ct("ct mark", expressions.CT_MARK, 4, _HOST_HEX),
     _next_hop("rt ip nexthop", expressions.NEXT_HOP4, 4, _IPV4, "ip"),
     _next_hop("rt ip6 nexthop", expressions.NEXT_HOP6, 16, _IPV6, "ip6"),
     _payload("ether saddr", LINK, 6, 6, _MAC, "ether"),

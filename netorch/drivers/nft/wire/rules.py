@@ -1,8 +1,9 @@
 """Rules of VPCs and ports: from nft's words to the kernel's expressions, and back.
 
 netorch's rules use a small part of nft's language: comparisons of a field with a value, lookups of fields in a set, the
-packet's mark, and verdicts. libnftables reads all sets of a table to add or list one rule; here the cost of a rule is its
-number of words. One table of fields (wire.fields) serves both directions. Anything not in it is left to libnftables.
+packet's mark and priority, additions to a flowtable, and verdicts. libnftables reads all sets of a table to add or list one
+rule; here the cost of a rule is its number of words. One table of fields (wire.fields) serves both directions. Anything not in
+it is left to libnftables.
 
 `words_of` only accepts what `expressions_of` would have written: it converts its words back into expressions and compares. So
 a rule altered by another program is never taken for one of netorch's.
@@ -29,6 +30,7 @@ from netorch.drivers.nft.wire.fields import (
     L4PROTO,
     MARK,
     NFPROTO,
+    PRIORITY,
     Fact,
     Field,
     Form,
@@ -42,7 +44,9 @@ from netorch.drivers.nft.wire.messages import VERDICTS, NotPackable
 
 _CODES: Final = {code: word for word, code in VERDICTS.items()}
 _WITH_CHAIN: Final = ("jump", "goto")
-_MARK_SET: Final = ["meta", "mark", "set"]
+_SET: Final = ["meta", "mark", "set"], ["meta", "priority", "set"]
+_TARGETS: Final = {"mark": (MARK, expressions.META_MARK), "priority": (PRIORITY, expressions.META_PRIORITY)}
+_FLOW_ADD: Final = ["flow", "add"]
 _MOST_MERGED: Final = 16  # bytes of a register
 Rule = tuple[Expression, ...]
 
@@ -99,9 +103,12 @@ class _Writer:
         if head in VERDICTS:
             self._take()
             self._add(expressions.verdict(VERDICTS[head], self._take() if head in _WITH_CHAIN else ""))
-        elif self.words[self.place : self.place + 3] == _MARK_SET:
+        elif self.words[self.place : self.place + 3] in _SET:
             self.place += 3
-            self._set_mark()
+            self._set(*_TARGETS[self.words[self.place - 2]])
+        elif self.words[self.place : self.place + 2] == _FLOW_ADD:
+            self.place += 2
+            self._add(expressions.flow_add(self._set_name()))
         else:
             self._match()
 
@@ -122,16 +129,16 @@ class _Writer:
         self.place += count
         return field
 
-    def _set_mark(self) -> None:
+    def _set(self, target: Field, key: int) -> None:
         if self._peek()[:1].isdigit():
-            self._add(expressions.immediate(MARK.form.pack(self._take(), MARK.size)))
+            self._add(expressions.immediate(target.form.pack(self._take(), target.size)))
         else:
             field = self._field()
             if self._take() != "map":
                 raise NotPackable(" ".join(self.words))
             self._make_sure(field)
             self._add(field.load(1), expressions.lookup(self._set_name(), 1))
-        self._add(expressions.set_meta(expressions.META_MARK))
+        self._add(expressions.set_meta(key))
 
     def _match(self) -> None:
         fields = [self._field()]
@@ -258,11 +265,19 @@ class _Reader:
             self.words.append(_CODES[int.from_bytes(code, "big", signed=True)])
             self.words += [name[:-1].decode() for name in chain]
         elif expression.kind == "immediate":
-            self.place += 2  # loading the value, and setting the mark to it
+            name = self._target(self.rule[self.place + 1])
+            self.place += 2  # loading the value, and setting the mark or priority to it
             self.say_pending()
-            self.words += [*_MARK_SET, MARK.form.text(dict(expression.parts)[2])]
+            self.words += ["meta", name, "set", _TARGETS[name][0].form.text(dict(expression.parts)[2])]
+        elif expression.kind == expressions.FLOW_ADD:
+            self.place += 1
+            self.say_pending()
+            self.words += [*_FLOW_ADD, f"@{expression.parts[0][1][:-1].decode()}"]
         else:
             self._match()
+
+    def _target(self, expression: Expression) -> str:
+        return next(name for name, (_, key) in _TARGETS.items() if expression == expressions.set_meta(key))
 
     def say_pending(self) -> None:
         """Add the words of checks that no field requires. Raises ValueError for checks that only nft itself adds."""
@@ -298,7 +313,7 @@ class _Reader:
         words = " . ".join(field.words for field in fields)
         if to_mark:
             self.place += 1
-            self.words += [*_MARK_SET, words, "map", f"@{name}"]
+            self.words += ["meta", "mark", "set", words, "map", f"@{name}"]
         else:
             self.words += [words, f"@{name}"]
 
@@ -324,7 +339,8 @@ class _Reader:
 
     def _compared_bytes(self, base: int, offset: int, value: bytes, alike: Sequence[Field], *, equal: bool) -> None:
         """Consume a comparison of bytes: one field, an address prefix, or several fields at once."""
-        field = self._known(fields_at(base, offset) or alike)
+        named = [field for field in fields_at(base, offset) if self._can_be(field)]
+        field = self._known(named or alike)
         if field.size > len(value):
             self.say_pending()
             address = field.form.text(value.ljust(field.size, b"\0"))

@@ -23,7 +23,7 @@ class Cables(Single):
     def _make(self, op: Op) -> NetlinkError | None:
         end = op.obj
         if not isinstance(end, CableEnd):
-            return NetlinkError(errno.EINVAL, "it is no end of a cable")
+            return NetlinkError(errno.EINVAL, "it is not an end of a cable")
         found = read_link(self._channel, end.ifname, self._place)
         standing = found[1] if found is not None else None
         if found is not None and isinstance(op, Create):

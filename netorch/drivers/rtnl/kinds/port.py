@@ -61,7 +61,7 @@ class Ports:
                     self._finish(port, fd, inside, peer)
                     return
                 if own is not None:  # a device of netorch's overlay, but its peer is elsewhere
-                    _run(self._channel, [encode.del_link(own.ifname)], f"remove what stands for {own.ifname}")
+                    _run(self._channel, [encode.del_link(own.ifname)], f"remove the placeholder of {own.ifname}")
                 found = _device(inside, port.inside.ifname)
                 if found is None:
                     self._make(port, fd, inside)
@@ -139,7 +139,7 @@ class Ports:
         """Return what was found in the instance's namespace and kept when the port was plugged; empty if nothing."""
         label = self.label_of(ifname)
         versions = " and ".join(f"IPv{version}" for version in label.left_alone) if label is not None else ""
-        what = f"its namespace had an {versions} default route already, which stays"
+        what = f"its namespace already had an {versions} default route, which stays"
         return f"{what}; route to the VPC's CIDRs by the subnet's router there" if versions else ""
 
     def _peer(self, own: devices.Device, fd: int, inside: Channel) -> devices.Device | None:
@@ -179,7 +179,7 @@ class Ports:
         other = home.other_end(found, inside)
         label = read_label(other.alias) if other is not None and altname(port.ifname) in other.altnames else None
         if label is None or (label.instance, label.mac) != (port.holder, port.inside.lladdr):
-            detail = f"{port.instance_netns} has a device {port.inside.ifname} of its own; remove it or name another"
+            detail = f"{port.instance_netns} has another device {port.inside.ifname}; remove it or name another"
             raise KernelError(f"create {shortened(port)}", errno.EEXIST, detail)
         source = home.overlay_of(found, inside)
         if source is None:  # the other end was moved away; deleting this end deletes both

@@ -117,10 +117,10 @@ class Roots(Single):
         question = encode.get_link(obj.lower) + (attr_u32(IFLA.TARGET_NETNSID, root) if root is not None else b"")
         body = self._channel.get(RTM.GETLINK, question)
         if body is None:
-            raise encode.NotPackable(NetlinkError(errno.ENODEV, f"there is no device {obj.lower} in the {OUTSIDE}"))
+            raise encode.NotPackable(NetlinkError(errno.ENODEV, f"there is not a device {obj.lower} in the {OUTSIDE}"))
         lower = devices.device(body)
         if lower.mtu < obj.mtu:
-            detail = f"{obj.lower} takes packets of {lower.mtu} bytes at most; give it an MTU of {obj.mtu}, or this one a smaller"
+            detail = f"{obj.lower} has an MTU of {lower.mtu}; raise it to {obj.mtu}, or give this device a smaller MTU"
             raise encode.NotPackable(NetlinkError(errno.ERANGE, detail))
         return lower
 
@@ -130,7 +130,7 @@ class Roots(Single):
         if outside is None:
             return
         for fd in self._namespaces():
-            with suppress(KernelError), home.channel(fd, f"look for {obj.ifname}") as channel:
+            with suppress(KernelError), home.channel(fd, f"find {obj.ifname}") as channel:
                 is_outside = home.identity(fd) == home.identity(outside)
                 root = None if is_outside else home.number_of(outside, channel)
                 if root is None and not is_outside:
@@ -157,8 +157,8 @@ class Roots(Single):
 
 def _taken(obj: Rooted) -> str:
     if isinstance(obj, Vlan):
-        return f"{obj.lower} has another device for VLAN {obj.vlan}; delete that"
-    return f"another device in the {OUTSIDE} has the number of {obj.text()}; delete that"
+        return f"{obj.lower} has another device for VLAN {obj.vlan}; delete that device"
+    return f"another device in the {OUTSIDE} has the number of {obj.text()}; delete that device"
 
 
 def _all(channel: Channel) -> list[Device]:

@@ -63,9 +63,9 @@ class Uplinks:
         home = self._channel if _look(self._channel, ifname) is not None else self._underlay
         dev = _look(home, ifname)
         if dev is None:
-            return NetlinkError(errno.ENODEV, f"the host has no device {ifname} in its own namespace; name one that is there")
+            return NetlinkError(errno.ENODEV, f"the host has no device {ifname} in its own namespace; name an existing device")
         if dev.master:
-            return NetlinkError(errno.EBUSY, f"{ifname} is a part of another device; take it out of that")
+            return NetlinkError(errno.EBUSY, f"{ifname} is part of another device; remove it from that device")
         if not dev.has_altname:
             refused = home.batch([encode.set_altname(ifname)])
             if refused:

@@ -77,8 +77,8 @@ def read_headers(headers: Sequence[tuple[str, str]]) -> Mapping[str, str] | Refu
         if "_" in lower or lower in _REPLACING:
             return Refusal("InvalidRequest", f"the header {lower[:60]} may replace what the request asks for")
         if lower.startswith(_SERVERS_OWN) or (lower.startswith(_AMZ) and not lower.startswith(_META) and lower not in _KNOWN):
-            return Refusal("InvalidRequest", f"the header {lower[:60]} is none of S3's that netorch knows; leave it out")
+            return Refusal("InvalidRequest", f"netorch does not know the S3 header {lower[:60]}; leave it out")
         if lower in found and lower in _READ:
-            return Refusal("InvalidRequest", f"the header {lower} stands twice")
+            return Refusal("InvalidRequest", f"the header {lower} occurs twice")
         found[lower] = value
     return found

@@ -81,7 +81,7 @@ def _asked(operation: Operation, place: Place, given: Mapping[str, str], headers
     needs = [need(place, action, context) for action in (*actions, *_given(operation, headers))]
     if COPY_SOURCE in headers:
         if not operation.copies:
-            return Refusal("InvalidArgument", f"{COPY_SOURCE} stands in a request that copies nothing")
+            return Refusal("InvalidArgument", f"{COPY_SOURCE} is set in a request that copies nothing")
         source = source_of(headers[COPY_SOURCE])
         if isinstance(source, Refusal):
             return source
@@ -113,7 +113,7 @@ def _context(operation: Operation, given: Mapping[str, str]) -> Context | Refusa
             if key is ConditionKey.MAX_KEYS and not _NUMBER.match(value):
                 return Refusal("InvalidArgument", "max-keys is not a number")
             if len(value.encode()) > MOST_KEY_BYTES:
-                return Refusal("InvalidArgument", f"{name} has more than {MOST_KEY_BYTES} bytes, and no key has")
+                return Refusal("InvalidArgument", f"{name} has more than {MOST_KEY_BYTES} bytes, the longest that a key can be")
             found[key] = value
     return found
 
@@ -121,7 +121,7 @@ def _context(operation: Operation, given: Mapping[str, str]) -> Context | Refusa
 def _parameter_problem(operation: Operation, given: Mapping[str, str]) -> Refusal | None:
     """Return the error in the values of parameters, or None: some parameters must be empty, others must have a value."""
     if given.get("list-type", "2") != "2":
-        return Refusal("InvalidArgument", "list-type is 2, or not there")
+        return Refusal("InvalidArgument", "list-type must be 2, or absent")
     for name in operation.parameters - {"list-type"}:
         if (name in VALUED) != bool(given[name]):
             return Refusal("InvalidArgument", f"the parameter {name} has {'no' if name in VALUED else 'a'} value")

@@ -84,9 +84,9 @@ def parameters(query: str) -> Mapping[str, str] | Refusal:
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
         if not _NAME.match(name) or not _VALUE.match(value):
-            return Refusal("InvalidURI", "a parameter has characters that stand there percent-encoded only, or an encoded name")
+            return Refusal("InvalidURI", "a parameter has characters that must be percent-encoded, or its name is encoded")
         if name in found:
-            return Refusal("InvalidArgument", f"the parameter {name} stands twice")
+            return Refusal("InvalidArgument", f"the parameter {name} occurs twice")
         found[name] = value
     return found
 
@@ -105,9 +105,9 @@ def decoded(text: str) -> str | Refusal:
 def text_problem(text: str) -> Refusal | None:
     """Return why a decoded text is ambiguous, or None."""
     if _ENCODED.search(text):
-        return Refusal("InvalidURI", "what is decoded has an encoding in it, and may be decoded twice")
+        return Refusal("InvalidURI", "the decoded text has a percent-encoding in it, and may be decoded twice")
     if _CONTROL.search(text):
-        return Refusal("InvalidURI", "there are control characters")
+        return Refusal("InvalidURI", "the decoded text has control characters")
     return None
 
 
@@ -124,11 +124,11 @@ def key_problem(key: str) -> Refusal | None:
 
 
 def bucket_problem(name: str) -> Refusal | None:
-    """Return why a text is not the name of a bucket, or None. Source: S3's user guide, "Bucket naming rules"."""
+    """Return why a text is not a bucket name, or None. Source: S3's user guide, "Bucket naming rules"."""
     if _BUCKET.match(name) and ".." not in name and not _IPV4_LIKE.match(name):
         return None
     return Refusal(
-        "InvalidBucketName", "a bucket's name has 3 to 63 small letters, digits, '.' and '-', and none of them encoded"
+        "InvalidBucketName", "a bucket's name has 3 to 63 lowercase letters, digits, '.' and '-', none of them percent-encoded"
     )
 
 
@@ -136,7 +136,7 @@ def _placed(bucket: str, path: str) -> Place | Refusal:
     if problem := bucket_problem(bucket):
         return problem
     if not _PATH.match(path):
-        return Refusal("InvalidURI", "the path has characters that stand there percent-encoded only")
+        return Refusal("InvalidURI", "the path has characters that must be percent-encoded")
     key = decoded(path)
     if isinstance(key, Refusal):
         return key
@@ -159,6 +159,6 @@ def _bucket_of_host(service: Service, host: str) -> str | Refusal:
     readings = {""} if name.lower() in service.names else set[str]()
     readings |= {name[: -len(one) - 1] for one in service.names if name.lower().endswith(f".{one}") and len(name) > len(one) + 1}
     if len(readings) != 1:
-        return Refusal("InvalidRequest", "the Host header is not a name of this service, or may be read in two ways")
+        return Refusal("InvalidRequest", "the Host header is not a name of this service, or is ambiguous")
     (bucket,) = readings
     return (bucket_problem(bucket) or bucket) if bucket else ""

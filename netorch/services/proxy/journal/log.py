@@ -62,7 +62,7 @@ class AccessLog:
             self._append(line.endpoint, text)
         except (OSError, ValueError) as error:
             if not self._full:
-                _log.warning("%s: %s; requests are answered and not logged", self._directory, error)
+                _log.warning("%s: %s; requests are answered but not logged", self._directory, error)
             self._full = True
         else:
             self._full = False

@@ -51,12 +51,12 @@ def _message(raw: bytes) -> bytes | None:
     content, at = b"", 0
     for _ in range(_RECORDS):
         if raw[at : at + 1] not in (b"", bytes((_HANDSHAKE,))):
-            raise NoHello("this is no handshake of TLS")
+            raise NoHello("this is not a TLS handshake")
         if len(raw) < at + _RECORD:
             return None
         length = int.from_bytes(raw[at + 3 : at + _RECORD])
         if raw[at + 1] != 3 or not 0 < length <= _LARGEST_RECORD:
-            raise NoHello("this is no record of TLS")
+            raise NoHello("this is not a TLS record")
         content += raw[at + _RECORD : at + _RECORD + length]
         if content and content[0] != _CLIENT_HELLO:
             raise NoHello("the handshake does not begin with a ClientHello")

@@ -47,7 +47,7 @@ class Chunks:
         if self._left > 2 or len(buffer) < self._left:
             return False
         if buffer[: self._left] != b"\r\n":
-            raise NoChunks("a chunk is not as long as it says")
+            raise NoChunks("a chunk has another length than declared")
         del buffer[: self._left]
         self._left = 0
         return True
@@ -71,11 +71,11 @@ class Chunks:
             self._trailers += len(line)
             self.ended = not line
             if line and (_TRAILER.match(line) is None or self._trailers > limits.LINE):
-                raise NoChunks("a trailer is none")
+                raise NoChunks("a trailer is malformed")
             return
         size = _SIZE.match(line)
         if size is None:
-            raise NoChunks("the size of a chunk is no number")
+            raise NoChunks("the size of a chunk is not a number")
         self._left = int(size[1], 16)
         if self._left:
             self._left += 2

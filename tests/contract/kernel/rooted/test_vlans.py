@@ -39,7 +39,7 @@ def test_one_larger_than_its_lower_device_is_refused_made_or_changed(host: Stand
     create(host.kernel, device)
     large = msgspec.structs.replace(device, mtu=most + 1)
     (failure,) = host.kernel.apply([Replace(device, large)])
-    assert (failure.error.errno, f"takes packets of {most} bytes at most" in str(failure.error)) == (errno.ERANGE, True)
+    assert (failure.error.errno, f"has an MTU of {most}" in str(failure.error)) == (errno.ERANGE, True)
     assert missing(host.kernel, device) == []
     assert host.kernel.apply([Delete(device)]) == []
     assert refusals(host.kernel, Create(large)) == [(large, errno.ERANGE)]

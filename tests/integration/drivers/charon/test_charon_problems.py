@@ -235,7 +235,7 @@ def test_a_secret_for_another_edge_is_refused_and_leaves_the_others_alone(pair: 
     )
     (failure,) = pair.edge.kernel.apply([Create(foreign), Create(other := pair.edge.connection(4, remote="198.18.0.84"))])
     assert failure.op.obj == foreign
-    assert "it was not sealed for the key that this edge has" in str(failure.error)
+    assert "it was sealed for another key than this edge has" in str(failure.error)
     found = pair.edge.kernel.dump()
     assert foreign.key not in found
     assert found[other.key] == other

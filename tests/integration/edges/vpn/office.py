@@ -30,7 +30,7 @@ vpcs:
   - {name: one, host: hv1, address: 10.0.1.5, security_groups: [open]}
 """
 OPTIONS: Final = TunnelOptions(dpd_timeout=3)
-PATIENCE_S: Final = 90.0
+PATIENCE_S: Final = 240.0
 Change = Callable[[str], str]  # a change of the printed configuration
 
 

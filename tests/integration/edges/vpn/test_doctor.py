@@ -56,7 +56,7 @@ def said(office: Office, word: str) -> str:
 
 
 def test_nobody_has_begun(office: Office) -> None:
-    assert "nothing has come from the device so far" in said(office, problems.WAITING)
+    assert "the device has sent nothing so far" in said(office, problems.WAITING)
 
 
 def test_all_is_well(office: Office) -> None:
@@ -67,9 +67,9 @@ def test_all_is_well(office: Office) -> None:
 @pytest.mark.parametrize(
     ("word", "change", "part"),
     [
-        (problems.WRONG_PSK, lines("secret", '"another.key"'), "another pre-shared key"),
-        (problems.NO_PROPOSAL, lines("proposals", "aes192-sha256-modp2048"), "proposes for phase 1"),
-        (problems.CHILD_NO_PROPOSAL, lines("esp_proposals", "aes192-sha256-modp2048"), "proposes for phase 2"),
+        (problems.WRONG_PSK, lines("secret", '"another.key"'), "different pre-shared keys"),
+        (problems.NO_PROPOSAL, lines("proposals", "aes192-sha256-modp2048"), "for phase 1, and this edge accepts"),
+        (problems.CHILD_NO_PROPOSAL, lines("esp_proposals", "aes192-sha256-modp2048"), "for phase 2, and this edge accepts"),
         (problems.WRONG_IDENTITY, lambda text: text.replace('id = "198.18.81.2"', 'id = "other.example"'), "other.example"),
     ],
 )
@@ -108,7 +108,7 @@ def test_the_device_has_no_routing_daemon(office: Office) -> None:
 
 def test_the_device_has_another_as_number(office: Office) -> None:
     office.start(bgp=lambda text: text.replace("as 65000", "as 65001"))
-    assert "as 65000 to 169.254." in said(office, "bgp_wrong_as")
+    assert "AS 65000, with 169.254." in said(office, "bgp_wrong_as")
 
 
 def test_the_device_announces_nothing(office: Office) -> None:
@@ -137,7 +137,7 @@ def test_no_route_table_learns(office: Office) -> None:
     office.start()
     office.wait_for()
     office.propagate()
-    assert "no route table in force leads to 10.44.0.0/16" in said(office, "not_propagated")
+    assert "no route table in use has a route to 10.44.0.0/16" in said(office, "not_propagated")
     office.propagate(office.gateway)
     office.wait_for()
 
@@ -145,7 +145,7 @@ def test_no_route_table_learns(office: Office) -> None:
 def test_no_security_group_lets_it_in(office: Office) -> None:
     (group,) = [group for group in office.world.vpc("a").each(SecurityGroup) if group.name == "open"]
     office.private.put(keys.resource(group.id), msgspec.structs.replace(group, ingress=()))
-    assert "no security group lets 10.44.0.0/16 in" in said(office, "closed")
+    assert "no security group permits traffic from 10.44.0.0/16" in said(office, "closed")
     office.private.put(keys.resource(group.id), group)
     office.wait_for()
 

@@ -138,7 +138,7 @@ def test_what_comes_from_a_site_arrives_in_model_and_kernel(stage: Stage, name: 
     wait_said(stage, name)
     found = traced(stage, SERVER, f"{name}/one")
     assert (found.disagreement, found.kernel_problem, found.verdict.code) == ("", "", None)
-    assert found.live.why_not == "packets from a site are sent there, not here"
+    assert found.live.why_not == "only the site itself can send its packets"
     assert found.kernel is not None
     assert found.kernel.there.hops[0].place is Place.SITE
 

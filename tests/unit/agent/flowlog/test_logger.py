@@ -169,3 +169,36 @@ def test_a_full_disk_is_a_gap_in_the_next_interval(bench: Bench) -> None:
     (bench.root / "acme").unlink()
     bench.turn(721)
     assert bench.lines() == ["- SKIPDATA"]
+
+
+@pytest.mark.parametrize("days", [-3, 3, 3650])
+def test_a_clock_that_is_set_ends_the_interval_and_the_next_one_is_whole(bench: Bench, days: int) -> None:
+    begun = 4 * 86400.0
+    bench.now = begun
+    bench.configure()
+    bench.turn(begun + 1)
+    bench.sources.heard = [counted(7)]
+    bench.turn(begun + 2)
+    set_to = begun + 86400.0 * days
+    bench.turn(set_to)
+    assert bench.lines() == ["7 OK"]
+    wait_s = bench.logger.wait_s()
+    assert wait_s is not None
+    assert 0 < wait_s <= 60
+    bench.sources.heard = [counted(9)]
+    bench.turn(set_to + 1)
+    bench.turn(set_to + wait_s)
+    assert bench.lines() == ["7 OK", "9 OK"]
+
+
+def test_a_source_that_failed_before_the_clock_was_set_back_is_asked_again(bench: Bench) -> None:
+    bench.now = 86400.0
+    bench.sources.broken = True
+    bench.configure()
+    bench.turn(86401)
+    assert bench.sources.zones == frozenset()
+    bench.sources.broken = False
+    bench.turn(86402)
+    assert bench.sources.zones == frozenset(), "not before its time"
+    bench.turn(3600)
+    assert bench.sources.zones == frozenset({ZONE})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -14,127 +16,23 @@ from netorch.agent.tasks.bursts import AT_ONCE, EVERY_S
 from netorch.agent.tasks.private_gateways import ASK_EVERY_S, HOLD_S, SHARE
 from netorch.compiler.private import end_of, ends_of
 from netorch.drivers.base import CustomerSession, LearnedRoute, UnderlayChanged
-from netorch.model.eni import Host, Placement, Role, Uplink
+from netorch.errors import KernelError
 from netorch.model.ids import make_id
-from netorch.model.mapping import GatewayMapping, Reach, Seat
-from netorch.model.outside.direct_connect import VirtualInterface
-from netorch.model.outside.vpn import Tunnel, VirtualPrivateGateway, VpnConnection
+from netorch.model.mapping import GatewayMapping, Seat
 from netorch.model.routing.effective import Origin
 from netorch.model.routing.metrics import VPN_BGP
 from netorch.model.routing.next_hop import target_hop
 from netorch.model.status import Sealed, TunnelStatus, VpnStatus
-from netorch.model.vpc import RouteTable
 from netorch.records import keys
-from netorch.records.codec import decode, encode
-from netorch.records.inventory import read_inventory
-from netorch.records.read import read_all
+from netorch.records.codec import decode
 from netorch.state.base import PORTS
 from netorch.state.daemons.bgp import CustomerPeer, session_name
 from netorch.state.daemons.ike import IkeConnection
-from netorch.state.l3 import UNICAST, Route
 from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_table
 from netorch.state.rooted import Vlan, Xfrm
 from netorch.store.base import Delete
+from tests.unit.agent.gateways.office import EDGES, SITE, UP, Office, interface, vtep
 from tests.unit.agent.world import World
-
-EDGES: Final = {"hv3": "198.18.0.23", "hv4": "198.18.0.24"}
-SITE: Final = "10.44.0.0/16"
-UP: Final = TunnelStatus(ike="ESTABLISHED", child="INSTALLED")
-
-
-class Office:
-    """A VPC with an instance on hv1 and a gateway on two edges, hv3 and hv4, and connections to a site."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        for name, address in EDGES.items():
-            uplink = Uplink(device="out0", address=f"{address}/24", gateway="198.18.0.254")
-            record = Host(name=name, underlay=vtep(name), role=Role.EDGE, pair="west", uplink=uplink)
-            world.kernels[name].host.devices.add("out0")
-            world.kernels[name].public_key = "cHVibGlj"
-            self.put(keys.host_spec(name), record)
-        self.vpc, subnet = world.vpc("a")
-        world.run(subnet, "hv1")
-        self.vni = self.vpc.vni
-        self.gateway = make_id("vgw", self.vni, 0xD0E0F0100)
-        seats = tuple(Seat(host=name, vtep=vtep(name)) for name in EDGES)
-        self.put(keys.resource(self.gateway), VirtualPrivateGateway(id=self.gateway, vni=self.vni))
-        self.put(keys.gateway_mapping(self.vni, self.gateway), GatewayMapping(vni=self.vni, gateway=self.gateway, seats=seats))
-        for name in EDGES:
-            self.put(keys.placement(name, self.gateway), Placement(id=self.gateway))
-        table = next(stored.record for stored in read_all(world.store, RouteTable, self.vni).values() if stored.record.main)
-        self.put(keys.resource(table.id), msgspec.structs.replace(table, propagating=(self.gateway,)))
-
-    def put(self, key: str, record: object) -> None:
-        self.world.put(key, encode(record))
-
-    def connect(self, *, static: bool) -> VpnConnection:
-        connection = VpnConnection(
-            id=make_id("vpn", self.vni, 0xE0F010201),
-            vni=self.vni,
-            name="office",
-            gateway=self.gateway,
-            customer_gateway=make_id("cgw", 0, 1),
-            number=1,
-            asn=65000,
-            address="203.0.113.80",
-            static=static,
-            routes=(SITE,) if static else (),
-            tunnels=tuple(
-                Tunnel(inside_cidr=f"169.254.10.{4 * place}/30", edge=name, address=address)
-                for place, (name, address) in enumerate(EDGES.items())
-            ),
-        )
-        for place, name in enumerate(EDGES, 1):
-            self.put(keys.secret(name, connection.id), Sealed(boxes={place: "c2VhbGVk"}))
-        self.put(keys.resource(connection.id), connection)
-        self.settle()
-        return connection
-
-    def settle(self) -> None:
-        for _ in range(6):
-            self.world.clock.now += 1.0
-            self.world.turn(audits=False)
-
-    def reach(self) -> dict[str, dict[str, tuple[Origin, int]]]:
-        records = read_inventory(self.world.store).vpcs[self.vni]
-        return {
-            found.edge: {each.prefix: (Origin(each.origin), each.as_path_length) for each in found.prefixes}
-            for found in records.each(Reach)
-        }
-
-    def ways(self, host: str, prefix: str = SITE) -> list[str]:
-        """Return the next hops of a host's routes to a prefix."""
-        objects = self.world.kernels[host].objects.values()
-        return [obj.via for obj in objects if isinstance(obj, Route) and obj.dst == prefix and obj.type == UNICAST]
-
-    def set_tunnel(self, connection: VpnConnection, place: int, status: TunnelStatus) -> None:
-        edge = connection.tunnels[place].edge
-        self.world.kernels[edge].set_tunnel(f"{connection.id}-{place + 1}", status)
-
-    def learn(self, edge: str, *routes: LearnedRoute) -> None:
-        self.world.kernels[edge].learn(vrf_table(self.vni, VPN_GATEWAY_NUMBER), *routes)
-        self.settle()
-
-
-def interface(office: Office, device: str) -> VirtualInterface:
-    return VirtualInterface(
-        id=make_id("dxvif", office.vni, 0xF0102030405),
-        vni=office.vni,
-        name="port",
-        gateway=office.gateway,
-        connection="west",
-        edge="hv3",
-        device=device,
-        vlan=101,
-        asn=65010,
-        address="169.254.50.1/30",
-        peer="169.254.50.2",
-    )
-
-
-def vtep(host: str) -> str:
-    return f"192.0.2.{10 + int(host[2:])}"
 
 
 @pytest.fixture
@@ -259,6 +157,34 @@ def test_an_edge_that_loses_its_underlay_tells_sites_nothing_until_it_has_been_b
     clock.now += HOLD_S
     office.settle()
     assert announced("hv3") == {office.vpc.cidrs}
+
+
+def test_an_edge_that_cannot_ask_its_daemons_is_not_ready(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.set_tunnel(office.connect(static=True), 0, UP)
+    office.settle()
+    before, readiness = office.reach(), office.world.agents["hv3"].readiness
+    for question in ("border_sessions", "tunnels", "customer_sessions", "service_counts"):
+        refusal = Mock(side_effect=KernelError(question, errno.EMFILE))
+        monkeypatch.setattr(office.world.kernels["hv3"], question, refusal)
+    office.settle()
+    assert readiness.why.startswith("border_sessions: Too many open files")
+    assert office.reach() == before
+    monkeypatch.undo()
+    office.settle()
+    assert readiness.why == ""
+
+
+def test_an_edge_that_cannot_read_its_tunnels_does_not_start_and_changes_no_route(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.set_tunnel(office.connect(static=True), 0, UP)
+    office.settle()
+    before = office.reach(), office.ways("hv3")
+    monkeypatch.setattr(office.world.kernels["hv3"], "tunnels", Mock(side_effect=KernelError("tunnels", errno.EMFILE)))
+    with pytest.raises(KernelError, match="Too many open files"):
+        office.world.start("hv3")
+    monkeypatch.undo()
+    assert (office.reach(), office.ways("hv3")) == before
 
 
 FLAPS: Final = 1000

@@ -48,7 +48,7 @@ def test_a_damaged_snapshot_leaves_the_kernel_empty(world: World, tmp_path: Path
     flipped = (content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in (0, 31, 32, middle, len(content) - 1))
     for damaged in (*flipped, b"", content[:31], content[:32], content[:middle], content[:-1], content + b"\0"):
         file.path.write_bytes(damaged)
-        with pytest.raises(NetorchError, match="cannot be used; nothing is restored"):
+        with pytest.raises(NetorchError, match="is unusable; nothing is restored"):
             restore("hv1", kernel, file, world.compilers)
         assert kernel.applied == []
 

@@ -269,7 +269,7 @@ def test_status_tells_who_is_refused_where_and_how_full_the_table_is(world: Worl
 
 def test_a_table_that_cannot_be_read_stops_nothing_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def deaf() -> None:
-        raise KernelError("read how full the connection table is", errno.EPERM)
+        raise KernelError("read the fill level of the connection table", errno.EPERM)
 
     monkeypatch.setattr(world.kernels["hv1"].tracker, "use", deaf)
     _, subnet = world.vpc("a")

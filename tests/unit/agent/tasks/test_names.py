@@ -23,10 +23,13 @@ from tests.unit.agent.test_effort import Taking, calls, clock
 
 
 def vpc_of(instances: int) -> Cloud:
-    """Return a VPC with host names: one instance on hv1, the others on hv2."""
+    """Return a VPC with host names: one instance on hv1, the others on hv2.
+
+    No other test has these names: a name that this process has checked before costs less.
+    """
     hosts = [HostDecl(name="hv1", underlay="192.0.2.11"), HostDecl(name="hv2", underlay="192.0.2.12")]
     made = [
-        InstanceDecl(name=f"i{number}", host="hv2" if number else "hv1", address=f"10.44.12.{10 + number}")
+        InstanceDecl(name=f"named-{number}", host="hv2" if number else "hv1", address=f"10.44.12.{10 + number}")
         for number in range(instances)
     ]
     subnet = SubnetDecl(name="a", cidr="10.44.12.0/24")

@@ -24,17 +24,19 @@ flow_log_dir = "/srv/flows"
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('\nstor = "/x"\n', "a.toml:2: stor: there is no such setting; did you mean store?"),
-        ('state-dir = "/x"\n', "a.toml:1: state-dir: there is no such setting; did you mean state_dir?"),
-        ('colour = "red"\n', "a.toml:1: colour: there is no such setting; remove it; there are store, host, state_dir,"),
+        ('\nstor = "/x"\n', "a.toml:2: stor: unknown setting; did you mean store?"),
+        ('state-dir = "/x"\n', "a.toml:1: state-dir: unknown setting; did you mean state_dir?"),
+        ('colour = "red"\n', "a.toml:1: colour: unknown setting; remove it; the settings are store, host, state_dir,"),
         ("host = 7\n", 'a.toml:1: host: found a number where text is needed; write host = "..."'),
         ("host = true\n", 'a.toml:1: host: found a truth value where text is needed; write host = "..."'),
         ('host = [\n"a",\n]\n', "a.toml:3: host: found a list where text is needed"),
         ("[host]\nname = 'a'\n", "a.toml:1: host: found a table or a date where text is needed"),
-        ('host = ""\n', "a.toml:1: host: the text is empty; write one, or remove the line"),
-        ("# store\nhost = hv1\n", "a.toml:2: settings: this is no TOML: Invalid value"),
-        ('host = "a"\nhost = "b"\n', "a.toml:2: settings: this is no TOML: Cannot overwrite a value"),
-        ('host = "a', 'a.toml:1: settings: this is no TOML: Unterminated string; write NAME = "VALUE"'),
+        ('host = ""\n', "a.toml:1: host: the text is empty; write a value, or remove the line"),
+        ("# store\nhost = hv1\n", "a.toml:2: settings: this is not TOML: Invalid value"),
+        ('host = "a"\nhost = "b"\n', "a.toml:2: host: is set twice: in line 1 and in line 2; remove one of the lines"),
+        ('host = "a"\n host="b"\nstore = [', "a.toml:2: host: is set twice: in line 1 and in line 2"),
+        ('host.a = "a"\nhost = "b"\n', "a.toml:2: settings: this is not TOML: Cannot overwrite a value"),
+        ('host = "a', 'a.toml:1: settings: this is not TOML: Unterminated string; write NAME = "VALUE"'),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_line(text: str, problem: str) -> None:

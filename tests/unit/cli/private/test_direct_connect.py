@@ -89,7 +89,7 @@ def test_a_key_comes_out_of_a_file_and_nobody_sees_it(cloud: Run, tmp_path: Path
     (tmp_path / "dc.key").write_text("short")
     assert "short" not in cloud("dx", "vif", "modify", "acme/acme/dc", "--key-file", str(tmp_path / "dc.key"), code=1).stderr
     assert b"canary" not in (tmp_path / "db").read_bytes()
-    assert "name an MTU, a key or routes" in cloud("dx", "vif", "modify", "acme/acme/dc", code=2).stderr
+    assert "give an MTU, a key or routes" in cloud("dx", "vif", "modify", "acme/acme/dc", code=2).stderr
 
 
 def test_static_routes_are_replaced(cloud: Run) -> None:
@@ -129,13 +129,13 @@ def test_a_file_names_a_key_beside_it(cloud: Run, tmp_path: Path) -> None:
     assert cloud("diff", "-f", str(file)).stdout == ""
     exported = cloud("export", code=2)
     assert "key_file: dc.key" in exported.stdout
-    assert "keys of virtual interfaces cannot be read" in exported.stderr
+    assert "keys of virtual interfaces cannot be exported" in exported.stderr
 
 
 def test_a_trace_says_that_nobody_reaches_a_network_elsewhere(cloud: Run) -> None:
     cloud("--owner", "acme", *CREATE, "--route", "192.168.0.0/16")
     cloud("route-table", "route", "add", "acme/acme/main", "192.168.0.0/16", "via", "vgw")
     said = cloud("trace", "acme/acme/web-1", "192.168.3.4", "tcp/443", code=2).stdout
-    assert "of route table main leads to nothing: no edge reaches 192.168.3.4 by it" in said
+    assert "of route table main leads to nothing: no edge reaches 192.168.3.4 through it" in said
     assert "virtual interface dc, VLAN 101 of eth3 at e21 is down: eth3 of e21 has no carrier" in said
     assert "fix: netorch dx vif show acme/acme/dc" in said

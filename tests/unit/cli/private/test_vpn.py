@@ -67,7 +67,7 @@ def test_a_key_that_is_given_is_never_shown(cloud: Run, tmp_path: Path) -> None:
     said = make(cloud, "--psk-file", "1.psk", "--psk-file", "2.psk", "-o", "json")
     assert json.loads(said)["pre_shared_keys"] == {}
     error = cloud("vpn", "rotate", "office", "--tunnel", "1", "--psk-file", "bad.psk", code=1).stderr
-    assert "the pre-shared key is not one: it has 18 characters" in error
+    assert "a text of 18 characters is not a pre-shared key" in error
     assert CANARY not in tried + said + error
     assert CANARY.encode() not in (tmp_path / "db").read_bytes()
 
@@ -102,8 +102,8 @@ def test_customers_do_not_see_edges(cloud: Run) -> None:
 
 def test_a_tunnel_is_modified(cloud: Run) -> None:
     make(cloud)
-    assert "say which tunnel" in cloud("vpn", "modify", "office", "--dpd-timeout", "40", code=2).stderr
-    assert "say what is to change" in cloud("vpn", "modify", "office", "--tunnel", "1", code=2).stderr
+    assert "name the tunnel" in cloud("vpn", "modify", "office", "--dpd-timeout", "40", code=2).stderr
+    assert "name at least one option to change" in cloud("vpn", "modify", "office", "--tunnel", "1", code=2).stderr
     words = ("--dpd-timeout", "40", "--ike-version", "ikev2", "--phase2-dh-group", "19", "--phase2-dh-group", "20")
     shown = cloud("vpn", "modify", "office", "--tunnel", "1", *words).stdout
     rows = {

@@ -27,7 +27,19 @@ from tests.unit.cli.whole_tree.tree import ACTIONS, READERS, leaves
 
 FEW, MANY = 10, 1000
 # Commands about the whole cloud, or that plan its changes.
-EVERYTHING = {"apply", "plan", "diff", "export", "status", "store check", "store put", "store delete", "destroy", "address audit"}
+EVERYTHING = {
+    "apply",
+    "plan",
+    "diff",
+    "export",
+    "status",
+    "store check",
+    "store put",
+    "store delete",
+    "destroy",
+    "address audit",
+    "map verify",
+}
 # Commands that read all VPCs of an owner, whose number is limited, and name no VPC.
 OWNERS = {
     "vpc create",
@@ -55,7 +67,17 @@ NAMING = {
 CODES = {"ping": 2, "flows": 1, "instance exec": 1, "vpn status": 2, "vpn doctor": 2}  # this machine is none of the hosts
 # The first finds its VPC like all others and then waits; the second finds it like `vpn create` and reads a file; the others
 # take only a host.
-UNMEASURED = {"map watch", "vpn import", "drift", "agent run", "agent restore", "bugreport", "host token", "host revoke"}
+UNMEASURED = {
+    "map watch",
+    "map cache",
+    "vpn import",
+    "drift",
+    "agent run",
+    "agent restore",
+    "bugreport",
+    "host token",
+    "host revoke",
+}
 BARE = {
     "vpc show": "acme",
     "subnet show": "empty",
@@ -235,4 +257,22 @@ def test_a_lost_or_stray_key_of_a_name_is_found_and_repaired(busy: Run, tmp_path
     busy("sg", "show", "gone", code=1)
     busy("store", "put", lost.key, "--revision", str(lost.mod_revision))
     busy("store", "delete", stray)
+    assert "named/" not in busy("store", "check", code=2).stdout
+
+
+def test_what_every_vpc_is_made_with_has_no_key_and_one_of_an_older_version_goes_with_it(busy: Run, tmp_path: Path) -> None:
+    with closing(SqliteStore(tmp_path / "db")) as store:
+        operator = Caller(operator=True)
+        plan = plan_cloud(store, operator, Cloud(vpcs=[VpcDecl(name="young", owner="young", cidrs=["10.0.0.0/16"])]))
+        apply_cloud(store, plan)
+        assert [kv.key.split("/")[1] for kv in store.list("named/").kvs if "/young/" in kv.key] == ["vpc"]
+        (vni,) = vnis_of(store, operator, "vpc", "young")
+        for kind in ("sg", "acl", "rtb"):
+            (found,) = store.list(keys.resources(vni, kind)).kvs
+            name = "main" if kind == "rtb" else "default"
+            store.txn((), [Put(keys.named(kind, name, "young", found.key.rpartition("/")[2]), b"true")])
+            assert vnis_of(store, Caller(owner="young"), kind, name) == {vni}
+            assert vni in vnis_of(store, operator, kind, name)
+    assert "named/" not in busy("store", "check", code=2).stdout
+    busy("vpc", "delete", "young/young")
     assert "named/" not in busy("store", "check", code=2).stdout

@@ -129,7 +129,7 @@ def test_it_is_listed_shown_tagged_filtered_and_deleted(lit: Run) -> None:
     assert sorted(lit("beacon", "list", "-o", "name").stdout.split()) == paths
     assert lit("--owner", "acme", "beacon", "list", "-o", "name").stdout.split() == ["acme/acme/light"]
     assert json.loads(lit("beacon", "show", "acme/light", "-o", "json").stdout)["vpc"] == "acme/acme"
-    assert "several have that name" in lit("beacon", "show", "light", code=1).stderr
+    assert "several have this name" in lit("beacon", "show", "light", code=1).stderr
     assert "light" in lit("--owner", "acme", "beacon", "show", "light").stdout
     lit("beacon", "tag", "acme/light", "fire", "colour=red")
     lit("beacon", "untag", "fire", "colour")

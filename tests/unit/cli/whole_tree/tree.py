@@ -86,6 +86,7 @@ ACTIONS = {
     "host delete": "spare",
     "host drain": "e1",
     "host undrain": "drained",
+    "host evacuate": "hv1 --to hv2",
     "host update": "drained --pair north --uplink eth3,198.18.0.30/24,198.18.0.254 --asn 64601 --gateway-asn 64512",
     "host set-tags": "hv1 rack=7",
     "host tag": "hv1 env=prod",
@@ -231,6 +232,7 @@ READERS = {
     "host show": "hv1",
     "quota show": "acme",
     "map lookup": "acme/acme 10.44.12.4",
+    "map verify": "",
     "flow-log show": "acme/acme/all",
     "flow-log read": "acme/acme/all",
     "peering show": "acme/acme/link",
@@ -263,6 +265,7 @@ OTHERS = {
     *(
         "vpn import",
         "map watch",
+        "map cache",
         "instance exec",
         "flows",
         "drift",
@@ -276,7 +279,7 @@ OTHERS = {
     ),
     *("agent run", "agent restore", "config show", "history", "bugreport"),
     # They change users of etcd and files, and need both: tests/integration/identities.
-    *(f"ca {verb}" for verb in ("create", "member", "enable", "operator", "revoke", "list", "serve")),
+    *(f"ca {verb}" for verb in ("create", "member", "enable", "operator", "renew", "revoke", "list", "serve")),
     *("host token", "host join", "host revoke"),
     *(f"lab {verb}" for verb in ("up", "deploy", "down", "destroy", "list", "inspect", "exec", "shell", "restart-agent")),
 }

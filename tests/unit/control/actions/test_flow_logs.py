@@ -42,7 +42,7 @@ def test_the_same_log_twice_and_a_third_log_of_one_resource_are_refused(store: S
     flow_logs.create_flow_log(store, acme, vpc.id, name="a")
     with refused("FlowLogAlreadyExists", "a .* records the same"):
         flow_logs.create_flow_log(store, acme, vpc.id, name="b")
-    with refused("InvalidParameterValue", "the VPC has one of that name"):
+    with refused("InvalidParameterValue", "the VPC already has one with that name"):
         flow_logs.create_flow_log(store, acme, vpc.id, name="a", interval_s=60)
     flow_logs.create_flow_log(store, acme, vpc.id, name="b", interval_s=60)
     with refused("FlowLogsLimitExceeded"):

@@ -11,7 +11,7 @@ from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import decode
-from netorch.records.hosts import read_hosts
+from netorch.records.inventory import read_inventory
 from netorch.store.base import Put, Store
 
 
@@ -23,13 +23,13 @@ def test_a_created_host_is_stored_where_its_agent_looks(store: Store, operator: 
 
 
 def test_a_second_host_of_a_name_is_refused(store: Store, operator: Caller, two_hosts: None) -> None:
-    with pytest.raises(ApiError, match=r"host 'hv1': there is one of that name") as refusal:
+    with pytest.raises(ApiError, match=r"host 'hv1': the name is in use") as refusal:
         hosts.create_host(store, operator, name="hv1", underlay="192.0.2.99")
     assert refusal.value.code == "InvalidParameterValue"
 
 
 def test_two_hosts_cannot_share_an_underlay_address(store: Store, operator: Caller, two_hosts: None) -> None:
-    with pytest.raises(ApiError, match=r"192\.0\.2\.11 is another host's"):
+    with pytest.raises(ApiError, match=r"another host has the underlay address 192\.0\.2\.11"):
         hosts.create_host(store, operator, name="hv3", underlay="192.0.2.11")
 
 
@@ -40,7 +40,7 @@ def test_an_ipv6_underlay_is_refused(store: Store, operator: Caller) -> None:
 
 def test_a_host_lives_while_its_agent_holds_the_live_key(store: Store, operator: Caller, two_hosts: None) -> None:
     store.txn([], [Put(keys.host_live("hv2"), b"{}", store.grant(60))])
-    assert [(info.host.name, info.live) for info in hosts.describe_hosts(read_hosts(store), {})] == [
+    assert [(info.host.name, info.live) for info in hosts.describe_hosts(read_inventory(store).hosts, {})] == [
         ("hv1", False),
         ("hv2", True),
     ]

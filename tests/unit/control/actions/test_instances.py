@@ -202,7 +202,7 @@ def test_a_move_may_be_cancelled_until_it_has_arrived(store: Store, acme: Caller
     moves.cancel_move(store, acme, placed.instance.id)
     assert place(store, placed).move is None
     assert keys_below(store, "host/hv2/placement/") == []
-    with refused("IncorrectInstanceState", "not on its way"):
+    with refused("IncorrectInstanceState", "not moving"):
         moves.cancel_move(store, acme, placed.instance.id)
 
 
@@ -227,7 +227,7 @@ def test_an_instance_in_somebody_elses_namespace_does_not_move(
 ) -> None:
     asked = RunRequest(subnet=subnet.id, host="hv1", attachment=Attachment.EXISTING, netns="/proc/4711/ns/net")
     placed = instances.run_instance(store, operator, asked)
-    with refused("UnsupportedOperation", "somebody else's"):
+    with refused("UnsupportedOperation", "not netorch's"):
         moves.move_instance(store, acme, placed.instance.id, "hv2")
 
 
@@ -296,7 +296,7 @@ def test_a_bulk_of_dual_stack_instances_on_many_hosts_fits_into_transactions(
     )
     before = store.revision()
     placed = instances.run_instances(store, acme, RunRequest(name="w", subnet=wide.id), 100)
-    assert store.revision() == before + 12
+    assert store.revision() == before + 13
     assert len({one.eni.ipv6_address for one in placed}) == 100
     assert len({one.host.name for one in placed}) == 32
     assert [one.instance.name for one in placed[:2]] == ["w-0", "w-1"]

@@ -104,7 +104,7 @@ def test_ranges_that_cannot_be_mapped_are_refused(
 def test_an_alias_is_of_one_vpc_only(store: Store, acme: Caller, globex: Caller, vpc: Vpc, twin: Vpc) -> None:
     asked(store, acme, vpc, twin)
     third = vpcs.create_vpc(store, globex, name="third", cidrs=["10.0.0.0/16"])
-    with refused("InvalidParameterValue", "100.65.0.0/16 overlaps 100.65.0.0/16, an alias by pcx-"):
+    with refused("InvalidParameterValue", "100.65.0.0/16 overlaps 100.65.0.0/16, an alias of pcx-"):
         peerings.request_peering(store, acme, vpc.id, third.id, name="to-third", ranges=RANGES)
 
 
@@ -112,7 +112,7 @@ def test_a_vpc_gets_no_range_that_is_an_alias_to_it(store: Store, acme: Caller, 
     edge(store, "e1", 21)
     found = asked(store, acme, vpc, twin)
     peerings.accept_peering(store, globex, found.id)
-    with refused("InvalidVpc.Range", "100.65.0.0/16, which a mapped peering connection leads to"):
+    with refused("InvalidVpc.Range", "100.65.0.0/16, the alias of a mapped peering connection"):
         vpcs.associate_cidr(store, acme, vpc.id, "100.65.0.0/16")
     vpcs.associate_cidr(store, acme, vpc.id, "100.66.0.0/16")
 
@@ -190,7 +190,7 @@ def test_a_range_that_a_mapped_connection_translates_stays(
     vpcs.associate_cidr(store, acme, vpc.id, "10.7.0.0/16")
     ranges = (("10.7.1.0/24", "100.66.0.0/24"), ("10.0.0.0/16", "100.65.0.0/16"))
     found = peerings.request_peering(store, acme, vpc.id, twin.id, name="to-twin", ranges=ranges)
-    fix = "peering connection to-twin, by which 10.7.1.0/24 appears as 100.66.0.0/24; delete that connection first"
+    fix = "peering connection to-twin, in which 10.7.1.0/24 has the alias 100.66.0.0/24; delete that connection first"
     with refused("DependencyViolation", fix):
         vpcs.disassociate_cidr(store, acme, vpc.id, "10.7.0.0/16")
     peerings.accept_peering(store, globex, found.id)

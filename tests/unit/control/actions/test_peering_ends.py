@@ -183,7 +183,7 @@ def test_a_later_range_that_overlaps_an_active_peer_is_refused(
     store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
 ) -> None:
     peerings.accept_peering(store, globex, request_.id)
-    with refused("InvalidVpc.Range", f"overlaps 10.1.0.0/16 of {peer.id}, its peer by {request_.id}"):
+    with refused("InvalidVpc.Range", f"overlaps 10.1.0.0/16 of {peer.id}, its peer through {request_.id}"):
         vpcs.associate_cidr(store, acme, vpc.id, "10.1.4.0/24")
     with refused("InvalidVpc.Range"):
         vpcs.associate_cidr(store, globex, peer.id, "2001:db8:1::/56")

@@ -44,7 +44,7 @@ def test_a_request_stands_with_both_vpcs_and_its_name_and_tags_with_the_requeste
 def test_the_accepter_makes_it_active_and_then_both_see_each_others_ranges(
     store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
 ) -> None:
-    with refused("OperationNotPermitted", "the owner of vpc-.* answers"):
+    with refused("OperationNotPermitted", "only the owner of vpc-.* can answer"):
         peerings.accept_peering(store, acme, request_.id)
     with refused("OperationNotPermitted"):
         peerings.reject_peering(store, acme, request_.id)
@@ -92,7 +92,7 @@ def test_a_second_connection_of_a_pair_is_refused_either_way_round(
 
 
 def test_what_cannot_be_peers_is_refused(store: Store, acme: Caller, globex: Caller, vpc: Vpc, peer: Vpc) -> None:
-    with refused("InvalidParameterValue", "its own peer"):
+    with refused("InvalidParameterValue", "cannot peer with itself"):
         peerings.request_peering(store, acme, vpc.id, vpc.id, name="a")
     with refused("InvalidVpcID.NotFound"):
         peerings.request_peering(store, acme, vpc.id, "vpc-00200000000000000", name="a")
@@ -131,10 +131,10 @@ def test_a_vpc_with_as_many_connections_as_it_may_have_goes_with_all_of_them(sto
         asked = peerings.request_peering(store, acme, spoke.id, hub.id, name="hub")
         if index < 50:
             peerings.accept_peering(store, acme, asked.id)
-    with refused("OutstandingVpcPeeringConnectionLimitExceeded", "has its 25 requests"):
+    with refused("OutstandingVpcPeeringConnectionLimitExceeded", "already has its quota of 25 requests"):
         more = vpcs.create_vpc(store, acme, name="more", cidrs=["10.100.0.0/16"])
         peerings.request_peering(store, acme, more.id, hub.id, name="hub")
-    with refused("ActiveVpcPeeringConnectionPerVpcLimitExceeded", "has its 50 active"):
+    with refused("ActiveVpcPeeringConnectionPerVpcLimitExceeded", "already has its quota of 50 active"):
         peerings.accept_peering(store, acme, asked.id)
     vpcs.delete_vpc(store, acme, hub.id)
     assert [kv.key for kv in store.list("vpc/").kvs if "/pcx/" in kv.key] == []
@@ -162,7 +162,7 @@ def test_a_name_is_taken_while_its_connection_lives(
     store: Store, acme: Caller, vpc: Vpc, peer: Vpc, request_: PeeringConnection
 ) -> None:
     third = vpcs.create_vpc(store, acme, name="third", cidrs=["10.2.0.0/16"])
-    with refused("InvalidParameterValue", "the VPC has one of that name"):
+    with refused("InvalidParameterValue", "the VPC already has one with that name"):
         peerings.request_peering(store, acme, vpc.id, third.id, name="to-data")
     peerings.delete_peering(store, acme, request_.id)
     assert peerings.request_peering(store, acme, vpc.id, third.id, name="to-data").name == "to-data"

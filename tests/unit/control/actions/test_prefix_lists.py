@@ -70,7 +70,7 @@ def test_a_list_does_not_grow_beyond_what_its_groups_may_have(store: Store, acme
     permissions.authorize(store, acme, group, Direction.INGRESS, [Permission(protocol="tcp", peer="pl-offices")])
     assert prefix_lists.describe_prefix_list(store, acme, offices.id).groups == (group,)
     prefix_lists.modify_prefix_list(store, acme, offices.id, max_entries=59)  # plus the group's existing rule
-    with refused("RulesPerSecurityGroupLimitExceeded", "61 with what is asked for"):
+    with refused("RulesPerSecurityGroupLimitExceeded", "61 with the requested ones"):
         prefix_lists.modify_prefix_list(store, acme, offices.id, max_entries=60)
 
 

@@ -80,7 +80,7 @@ def test_an_interface_with_a_name_of_its_own_is_a_target(
     enis.attach_network_interface(store, acme, spare.id, f"i-{firewall[-17:]}")
     assert routes(store, acme, table)["192.0.2.0/24"] == (spare.id, RouteState.ACTIVE)
     enis.create_network_interface(store, acme, subnet.id, name="spare")
-    with refused("InvalidParameterValue", "several have that name"):
+    with refused("InvalidParameterValue", "several have this name"):
         create_route(store, acme, table.id, "198.51.100.0/24", "eni spare")
 
 
@@ -97,7 +97,7 @@ def test_the_route_to_an_interface_that_ends_is_a_black_hole(
 
 def test_a_route_is_replaced_and_deleted(store: Store, acme: Caller, table: RouteTable, firewall: str) -> None:
     create_route(store, acme, table.id, "0.0.0.0/0", "blackhole")
-    with refused("RouteAlreadyExists", r"route table t \(rtb-.*\): has a route to 0.0.0.0/0 already"):
+    with refused("RouteAlreadyExists", r"route table t \(rtb-.*\): already has a route to 0.0.0.0/0"):
         create_route(store, acme, table.id, "0.0.0.0/0", "eni fw-1")
     replace_route(store, acme, table.id, "0.0.0.0/0", "eni fw-1")
     assert routes(store, acme, table)["0.0.0.0/0"] == ("eni fw-1", RouteState.ACTIVE)
@@ -130,8 +130,8 @@ def test_a_local_route_is_replaced_by_an_interface_and_put_back(
         ("10.0.1.0/24", "blackhole", "10.0.1.0/24 is more specific than 10.0.0.0/16, a range of the VPC itself"),
         ("10.0.1.0/25", "eni fw-1", "is not the whole range of one of its subnets"),
         ("10.0.2.0/24", "eni fw-1", "is not the whole range of one of its subnets"),
-        ("169.254.169.0/24", "blackhole", "inside 169.254.168.0/22, which EC2 keeps"),
-        ("fd00:ec2::254/128", "blackhole", "inside fd00:ec2::/32, which EC2 keeps"),
+        ("169.254.169.0/24", "blackhole", "inside 169.254.168.0/22, which EC2 reserves"),
+        ("fd00:ec2::254/128", "blackhole", "inside fd00:ec2::/32, which EC2 reserves"),
         ("192.0.2.0/24", "local", "192.0.2.0/24 is not a range of the VPC, and only those are local"),
         ("0.0.0.0/0", "eigw", "0.0.0.0/0 is IPv4, and egress-only internet gateways take IPv6 only"),
         ("::/0", "nat-a", "::/0 is IPv6, and NAT gateways take IPv4 only"),
@@ -139,7 +139,7 @@ def test_a_local_route_is_replaced_by_an_interface_and_put_back(
         (
             "0.0.0.0/0",
             "vpce-s3",
-            r"vpce-s3 is a gateway endpoint, whose routes come with it; netorch endpoint modify ENDPOINT --add-route-table TABLE",
+            r"vpce-s3 is a gateway endpoint, which adds its own routes; netorch endpoint modify ENDPOINT --add-route-table TABLE",
         ),
         ("0.0.0.0/0", "nowhere", "'nowhere' is not a target"),
         ("nowhere", "blackhole", "'nowhere' is not a destination"),
@@ -252,7 +252,10 @@ def test_a_table_has_fifty_routes_of_each_ip_version(
 ) -> None:
     fill(store, acme, table, [f"192.0.2.{number}/32" for number in range(50)])
     create_route(store, acme, table.id, "::/0", "blackhole")
-    with refused("RouteLimitExceeded", r"route table t \(rtb-.*\): has its 50 routes of IPv4 \(51 with what is asked for\)"):
+    with refused(
+        "RouteLimitExceeded",
+        r"route table t \(rtb-.*\): already has its quota of 50 routes of IPv4 \(51 with ",
+    ):
         create_route(store, acme, table.id, "198.51.100.0/24", "blackhole")
     replace_route(store, acme, table.id, "192.0.2.0/32", "blackhole")
     set_quotas(store, "acme", {"routes_per_table": 51})
@@ -267,7 +270,7 @@ def test_a_table_beyond_a_lowered_quota_may_shrink_and_change_but_not_grow(
     create_route(store, acme, table.id, "::/0", "blackhole")
     replace_route(store, acme, table.id, "192.0.2.3/32", firewall)
     delete_route(store, acme, table.id, "192.0.2.1/32")
-    with refused("RouteLimitExceeded", r"has its 1 routes of IPv4 \(3 with what is asked for\)"):
+    with refused("RouteLimitExceeded", r"already has its quota of 1 routes of IPv4 \(3 with the requested ones\)"):
         create_route(store, acme, table.id, "192.0.2.1/32", "blackhole")
     assert {"192.0.2.2/32", "192.0.2.3/32", "::/0"} == routes(store, acme, table).keys() - {*vpc.cidrs, *vpc.ipv6_cidrs}
 
@@ -302,7 +305,7 @@ def test_associations_are_made_replaced_and_ended(
     other = route_tables.create_route_table(store, acme, vpc.id, name="other")
     with refused("InvalidAssociationID.NotFound"):
         subnets.replace_route_table_association(store, acme, subnet.id, table.id)
-    with refused("InvalidAssociationID.NotFound", "the main one is in force"):
+    with refused("InvalidAssociationID.NotFound", "and uses the main one"):
         subnets.disassociate_route_table(store, acme, subnet.id)
     assert subnets.associate_route_table(store, acme, subnet.id, table.id).route_table == table.id
     assert subnets.associate_route_table(store, acme, subnet.id, table.id).route_table == table.id
@@ -352,7 +355,7 @@ def test_another_table_becomes_the_main_one(store: Store, acme: Caller, vpc: Vpc
     assert store.revision() == revision
     numbers = {stored.record.number for stored in read_all(store, RouteTable, vpc.vni).values()}
     assert len(numbers - {0}) == 2, "hosts tell them apart by numbers"
-    with refused("DependencyViolation", "make another one the main table first"):
+    with refused("DependencyViolation", "make another table the main one first"):
         route_tables.delete_route_table(store, acme, table.id)
     route_tables.set_main_route_table(store, acme, old.table.id)
     assert in_force(store, acme, vpc) == {"main": ["a", "b"], "t": ["c"]}

@@ -39,7 +39,7 @@ def test_a_cidr_out_of_range_is_refused(store: Store, acme: Caller, cidr: str) -
 
 
 def test_a_name_is_an_owners_once(store: Store, acme: Caller, globex: Caller, vpc: Vpc) -> None:
-    with refused("InvalidParameterValue", "VPC 'web': owner acme has one of that name"):
+    with refused("InvalidParameterValue", "VPC 'web': owner acme already has one with that name"):
         vpcs.create_vpc(store, acme, name="web", cidrs=["10.1.0.0/16"])
     assert vpcs.create_vpc(store, globex, name="web", cidrs=["10.0.0.0/16"]).vni != vpc.vni
 
@@ -131,13 +131,13 @@ def test_an_owner_has_one_default_vpc_with_one_subnet(store: Store, acme: Caller
 
 def test_subnets_must_lie_inside_and_beside_each_other(store: Store, acme: Caller, vpc: Vpc) -> None:
     subnets.create_subnet(store, acme, vpc.id, name="a", cidr="10.0.1.0/24")
-    with refused("InvalidSubnet.Range", "lies outside"):
+    with refused("InvalidSubnet.Range", "is outside"):
         subnets.create_subnet(store, acme, vpc.id, name="b", cidr="10.1.0.0/24")
     with refused("InvalidSubnet.Range", "/29"):
         subnets.create_subnet(store, acme, vpc.id, name="b", cidr="10.0.0.0/29")
     with refused("InvalidSubnet.Conflict", r"overlaps 10\.0\.1\.0/24 of subnet a"):
         subnets.create_subnet(store, acme, vpc.id, name="b", cidr="10.0.0.0/22")
-    with refused("InvalidParameterValue", "the VPC has one of that name"):
+    with refused("InvalidParameterValue", "the VPC already has one with that name"):
         subnets.create_subnet(store, acme, vpc.id, name="a", cidr="10.0.2.0/24")
 
 

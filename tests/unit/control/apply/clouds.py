@@ -91,7 +91,7 @@ def contents(store: Store, chosen: str = CHOSEN_MAC) -> list[tuple[str, str]]:
     for prefix in ("vpc/", "eip/"):
         for kv in store.list(prefix).kvs:
             record = msgspec.json.decode(kv.value)
-            names[record["id"]] = record.get("name", "")
+            names[record.get("id", kv.key.rpartition("/")[2])] = record.get("name", "")
 
     def named(found: re.Match[str]) -> str:
         own = names.get(found[0], "") or names.get(found[0].replace("eni-", "i-"), "")

@@ -255,7 +255,7 @@ def test_a_plan_may_use_the_vni_that_it_frees_for_the_same_owner(store: Store, o
     apply(store, operator, Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(x, name="X"), msgspec.structs.replace(y, name="Y")]))
     assert {vpc.name for vpc in describe_vpcs(read_inventory(store), operator)} == {"X", "Y"}
     moved = [msgspec.structs.replace(decl, owner="acme", name=decl.name) for decl in swapped]
-    with refused("InvalidParameterValue", "which this plan ends, and then stays unused for an hour"):
+    with refused("InvalidParameterValue", "which this plan deletes, and then stays unused for an hour"):
         plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=moved), source=SOURCE)
 
 

@@ -66,9 +66,9 @@ def test_whatever_ends_most_of_a_files_cloud_must_be_allowed(
     others = [msgspec.structs.replace(many(40), name="large", owner="acme"), *(small(f"o{n}", owner="acme") for n in range(40))]
     apply(store, operator, Cloud(vpcs=others), source="/srv/others.yaml")  # many other VPCs do not hide it
     plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=after), source=SOURCE)
-    assert plan.mass_deletion().startswith("the plan ends ")
+    assert plan.mass_deletion().startswith("the plan deletes ")
     known = store.revision()
-    with refused("OperationNotPermitted", "allow it with --allow-mass-delete"):
+    with refused("OperationNotPermitted", "if you want that, add --allow-mass-delete"):
         apply_cloud(store, plan)
     assert store.revision() == known
     apply_cloud(store, plan, allow_mass_delete=True)
@@ -92,7 +92,7 @@ def test_a_plan_that_ends_or_turns_most_routes_must_be_allowed(
     plan = plan_cloud(
         store, operator, Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(base, route_tables=after)]), source=SOURCE
     )
-    with refused("OperationNotPermitted", "the plan ends 12 of 12 routes; if that is meant"):
+    with refused("OperationNotPermitted", "the plan deletes 12 of 12 routes; if you want that"):
         apply_cloud(store, plan)
     few = [RouteTableDecl(name="t", routes=before[0].routes[:6])]
     plan = plan_cloud(store, operator, Cloud(hosts=HOSTS, vpcs=[msgspec.structs.replace(base, route_tables=few)]), source=SOURCE)

@@ -237,7 +237,7 @@ def test_a_prefix_list_changes_in_place_and_its_rules_stay(store: Store, operato
     assert summary(plan) == [("change", "prefix-list", "acme/web/offices")]
     assert shown(plan.changes[0]) == ["cidrs - 198.51.100.0/24", "cidrs + 203.0.113.0/24"]
     assert rule_ids(store) == before
-    with refused("InvalidParameterValue", "make another prefix list"):
+    with refused("InvalidParameterValue", "create another prefix list"):
         plan_cloud(store, operator, cloud(prefix_lists=[PrefixListDecl(name="offices", cidrs=["2001:db8::/32"])]))
 
 
@@ -270,7 +270,7 @@ def test_a_vpc_with_filters_is_deleted_with_them(store: Store, operator: Caller)
     left = {
         kv.key.rpartition("/")[0] or kv.key
         for kv in store.list("").kvs
-        if not kv.key.startswith(("host/", "alloc/vtep/", "alloc/ranges/", "alloc/source/"))
+        if not kv.key.startswith(("host/", "alloc/vtep/", "alloc/accepts/", "alloc/ranges/", "alloc/source/"))
     }
     assert left == {"alloc", "alloc/vni"}
 

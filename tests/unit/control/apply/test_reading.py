@@ -49,11 +49,11 @@ def test_a_file_knows_the_owners_of_its_path_after_it_gets_a_name() -> None:
     assert [change.action for change in plan.changes] == [Action.DELETE]
 
 
-def test_a_vpc_of_four_subnets_is_18_keys_and_2_kib() -> None:
+def test_a_vpc_of_four_subnets_is_15_keys_and_1700_bytes() -> None:
     store, operator = MemoryStore(), Caller(operator=True)
     subnets = [SubnetDecl(name=name, cidr=f"10.44.{4 * k}.0/22") for k, name in enumerate(("web", "app", "db", "mgmt"))]
     decl = VpcDecl(name="vpc-00001", owner="customer-001", vni=5000, cidrs=["10.44.0.0/20"], subnets=subnets)
     apply_cloud(store, plan_cloud(store, operator, Cloud(vpcs=[decl])))
     found = store.list("").kvs
-    assert len(found) == 18
-    assert sum(len(kv.key) + len(kv.value) for kv in found) < 2100
+    assert len(found) == 15
+    assert sum(len(kv.key) + len(kv.value) for kv in found) < 1700

@@ -135,8 +135,8 @@ def test_a_plan_and_commands_delete_the_same(stores: tuple[Store, Store], acme: 
 
 
 def _id(store: Store, kind: str, name: str) -> str:
-    records = [msgspec.json.decode(kv.value) for kv in store.list("vpc/").kvs if kv.key.split("/")[2] == kind]
-    return next(str(record["id"]) for record in records if record["name"] == name)
+    found = [kv for kv in store.list("vpc/").kvs if kv.key.split("/")[2] == kind]
+    return next(kv.key.split("/")[3] for kv in found if msgspec.json.decode(kv.value)["name"] == name)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_a_vpc_is_deleted_only_by_the_file_that_made_it(store: Store, operator: 
     assert plan_cloud(store, operator, rest).changes == ()
     plan = apply(store, operator, rest)
     assert summary(plan) == [("delete", "vpc", "globex/web")]
-    assert plan.changes[0].breaks == "2 instance(s) end"
+    assert plan.changes[0].breaks == "2 instance(s) are terminated"
     assert [vpc.name for vpc in describe_vpcs(read_inventory(store), operator)] == ["web", "by-hand"]
 
 

@@ -33,7 +33,7 @@ VIF = Wanted(name="dc", connection="port-1", vlan=101, asn=65010)
 @pytest.mark.parametrize(
     ("changed", "what"),
     [
-        ({"name": "port-1"}, "the cloud has one of that name"),
+        ({"name": "port-1"}, "the cloud already has one with that name"),
         ({"device": "eth2"}, "eth2 is the uplink of e1"),
         ({"device": "eth3"}, "eth3 of e1 is connection port-1"),
         ({"device": "a/b"}, "not the name of a network device"),

@@ -112,8 +112,8 @@ def test_the_same_by_commands_and_by_a_file(store: Store, operator: Caller, acme
         ({"asn": 65011}, Action.CHANGE, "its BGP session begins again"),
         ({"address": "10.9.1.1/30"}, Action.CHANGE, "its BGP session begins again"),
         ({"asn": 0, "bfd": False, "routes": ["192.168.0.0/16"]}, Action.CHANGE, "its BGP session begins again"),
-        ({"vlan": 103}, Action.REPLACE, "nothing passes by it any more until the new one is up; it gets a new id"),
-        ({"outer_vlan": 8}, Action.REPLACE, "nothing passes by it any more until the new one is up; it gets a new id"),
+        ({"vlan": 103}, Action.REPLACE, "it stops carrying traffic until the new one is up; it gets a new id"),
+        ({"outer_vlan": 8}, Action.REPLACE, "it stops carrying traffic until the new one is up; it gets a new id"),
     ],
 )
 def test_a_change_is_made_in_place_where_it_can(
@@ -135,7 +135,7 @@ def test_what_is_not_declared_any_more_goes_with_its_vlan(store: Store, operator
     applied(store, operator, CLOUD)
     plan = planned(store, operator, declared(OLD))
     assert [(change.action, change.name, change.breaks) for change in plan.changes] == [
-        (Action.DELETE, "dc", "nothing passes by it any more")
+        (Action.DELETE, "dc", "it stops carrying traffic")
     ]
     applied(store, operator, declared(OLD))
     assert [kv.key for kv in store.list(keys.connection_vlans()).kvs] == [keys.connection_vlan("port-1", 300, 102)]
@@ -188,12 +188,12 @@ def test_a_port_stays_where_it_is(store: Store, operator: Caller, changed: dict[
 
 def test_a_customer_declares_his_own_only(store: Store, operator: Caller, acme: Caller, globex: Caller) -> None:
     applied(store, operator, msgspec.structs.replace(CLOUD, vpcs=[]))
-    with refused("UnauthorizedOperation", "connections are the operator's"):
+    with refused("UnauthorizedOperation", "only the operator may change connections"):
         planned(store, acme, msgspec.structs.replace(CLOUD, hosts=[], connections=[replaced_port(tags={})]))
     applied(store, acme, msgspec.structs.replace(CLOUD, name="own", hosts=[], connections=[]))
     theirs = msgspec.structs.replace(SHOP, owner="globex", virtual_interfaces=[replaced(vlan=8)])
     (stuck,) = stuck_in(store, globex, theirs)
-    assert "VLAN 8 of connection port-1 is not globex's" in str(stuck)
+    assert "VLAN 8 of connection port-1 does not belong to globex" in str(stuck)
     theirs = msgspec.structs.replace(theirs, virtual_interfaces=[replaced(vlan=7)])
     applied(store, globex, msgspec.structs.replace(CLOUD, name="theirs", hosts=[], connections=[], vpcs=[theirs]))
 
@@ -218,7 +218,7 @@ def test_the_owners_file_confirms_what_the_operator_made(store: Store, operator:
     made = interfaces.create_virtual_interface(store, operator, vpc.id, wanted)
     assert export_cloud(store).vpcs[0].virtual_interfaces == []
     (text,) = unsaid(read_inventory(store), operator)
-    assert text == "VPC acme/shop: virtual interfaces that are not confirmed are left out: dc"
+    assert text == "VPC acme/shop: unconfirmed virtual interfaces are left out: dc"
     (change,) = planned(store, operator, declared(DC)).changes
     assert [(item.field, item.before, item.after) for item in change.differences] == [("state", "confirming", "confirmed")]
     applied(store, operator, declared(DC))
@@ -239,7 +239,7 @@ def test_a_key_is_read_once_and_sealed(store: Store, operator: Caller) -> None:
     private = PrivateKey.generate()
     public = base64.b64encode(bytes(private.public_key)).decode()
     signed = declared(replaced(key_file="dc.key"))
-    with refused("IncorrectState", "host e1: has published no key yet"):
+    with refused("IncorrectState", "host e1: its agent has not published its key yet"):
         applied(store, operator, msgspec.structs.replace(CLOUD, vpcs=[]))
         planned(store, operator, signed, dc=b"canary-of-bgp\n")
     store.txn((), [Put(keys.edge_key("e1"), encode(SealingKey(public=public)))])
@@ -252,7 +252,7 @@ def test_a_key_is_read_once_and_sealed(store: Store, operator: Caller) -> None:
     assert SealedBox(private).decrypt(base64.b64decode(sealed.record.boxes[0])) == b'{"md5":"canary-of-bgp"}'
     assert export_cloud(store).vpcs[0].virtual_interfaces[0].key_file == "dc.key"
     (text,) = unsaid(read_inventory(store), operator)
-    assert "keys of virtual interfaces cannot be read; write them into the files that key_file names: dc" in text
+    assert "the keys of virtual interfaces cannot be exported; write them into the files that key_file names: dc" in text
     applied(store, operator, declared(DC))
     assert vif(store).authentication is BgpAuthentication.NONE
     assert store.list("secret/").kvs == ()

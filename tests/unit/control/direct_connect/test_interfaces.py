@@ -74,24 +74,27 @@ def test_it_says_what_its_edge_needs(
         ({"outer_vlan": 4095}, "4095 is not a service tag"),
         ({"mtu": 9000}, "choose 1500 or 8500"),
         ({"asn": 2**32 - 1}, "not the number of an autonomous system"),
-        ({"asn": AMAZON_ASN}, "AS number 64512, which is that of gateway"),
+        ({"asn": AMAZON_ASN}, "AS number 64512, the same as gateway"),
         ({"asn": 0}, "neither an AS number nor static routes"),
         ({"routes": ("192.168.0.0/16",)}, "an AS number and static routes"),
         (STATIC | {"bfd": True}, "BFD or a BGP key and no AS number"),
         (STATIC | {"routes": ("10.0.7.0/24",)}, "inside 10.0.0.0/16, which is the VPC's own"),
         (STATIC | {"routes": ("fd00::/8",)}, "IPv6"),
         (STATIC | {"routes": [f"192.168.{n}.0/24" for n in range(101)]}, "101 static routes"),
-        ({"peer": "10.9.0.2"}, "of the customer's router only"),
-        ({"address": "10.9.0.1/29", "peer": "10.9.0.2"}, "neither of a /30 nor of a /31"),
+        ({"peer": "10.9.0.2"}, "only the address of the customer's router"),
+        ({"address": "10.9.0.1/29", "peer": "10.9.0.2"}, "neither in a /30 nor in a /31"),
         ({"address": "10.9.0.1/30", "peer": "10.9.0.3"}, "write 10.9.0.1/30 and 10.9.0.2"),
         ({"address": "10.9.0.0/30"}, "not the two ends"),
-        ({"address": "10.0.9.1/30"}, "overlaps 10.0.0.0/16, which the VPC has already"),
+        ({"address": "10.0.9.1/30"}, "overlaps 10.0.0.0/16, which the VPC already uses"),
         ({"address": "8.8.8.1/30"}, "is not private"),
         ({"address": "169.254.169.253/30"}, "is reserved"),
-        ({"name": "taken"}, "the VPC has one of that name"),
-        ({"vlan": 7}, "VLAN 7 of connection port-1 is virtual interface dxvif-"),
+        ({"name": "taken"}, "the VPC already has one with that name"),
+        ({"vlan": 7}, "VLAN 7 of connection port-1 is used by virtual interface dxvif-"),
         ({"address": "10.9.1.5/30"}, "overlaps 10.9.1.4/30"),
-        ({"vlan": 8}, "VLAN 8 of connection port-1 is not acme's; let the operator host it: .* hosted add port-1 acme 8"),
+        (
+            {"vlan": 8},
+            "VLAN 8 of connection port-1 does not belong to acme; ask the operator .* hosted add port-1 acme 8",
+        ),
         ({"connection": "port-9"}, "connection 'port-9': does not exist"),
     ],
 )
@@ -130,20 +133,20 @@ def test_drawn_addresses_differ_within_a_vpc(store: Store, acme: Caller, wired: 
 def test_a_vlan_inside_a_service_tag_is_another_one(store: Store, acme: Caller, wired: Connection, vpc: Vpc) -> None:
     for outer_vlan in (0, 300, 301):
         create(store, acme, vpc, name=f"v{outer_vlan}", outer_vlan=outer_vlan)
-    with refused(CLIENT, r"VLAN 300.101 of connection port-1 is virtual interface"):
+    with refused(CLIENT, r"VLAN 300.101 of connection port-1 is used by virtual interface"):
         create(store, acme, vpc, name="again", outer_vlan=300)
 
 
 def test_a_vpc_needs_a_gateway_at_the_edge_of_the_connection(
     store: Store, acme: Caller, operator: Caller, connection: Connection, vpc: Vpc, make_edge: MakeEdge
 ) -> None:
-    with refused("InvalidVpnGatewayID.NotFound", "make one: netorch vgw create NAME --vpc web"):
+    with refused("InvalidVpnGatewayID.NotFound", "create one: netorch vgw create NAME --vpc web"):
         create(store, acme, vpc)
     make_edge("e3", 23, "east")
     make_edge("e4", 24, "east")
     pools.create_pool(store, operator, name="p", pair="east", cidrs=["203.0.113.0/28"])
     make_gateway(store, acme, vpc)
-    with refused(CLIENT, "is at edge e1, and gateway vgw-.* is at e[34] and e[34]; choose a connection of one of these"):
+    with refused(CLIENT, "is at edge e1, and gateway vgw-.* is at e[34] and e[34]; choose a connection at one of these"):
         create(store, acme, vpc)
 
 
@@ -171,7 +174,7 @@ def test_what_is_rejected_gives_up_its_vlan(store: Store, operator: Caller, acme
     with refused(CLIENT, "is rejected"):
         interfaces.modify_virtual_interface(store, acme, vif.id, mtu=8500)
     interfaces.delete_virtual_interface(store, operator, vif.id)
-    with refused(CLIENT, "is virtual interface " + second.id):
+    with refused(CLIENT, "is used by virtual interface " + second.id):
         create(store, acme, vpc)
     clean(store)
 
@@ -243,7 +246,7 @@ def test_a_deleted_one_leaves_nothing(store: Store, acme: Caller, wired: Connect
 
 def test_a_key_is_sealed_for_the_edge(store: Store, acme: Caller, wired: Connection, vpc: Vpc) -> None:
     secret = Secret(md5="canary-of-bgp")
-    with refused("IncorrectState", "host e1: has published no key yet"):
+    with refused("IncorrectState", "host e1: its agent has not published its key yet"):
         create(store, acme, vpc, secret=secret)
     private = PrivateKey.generate()
     public = base64.b64encode(bytes(private.public_key)).decode()
@@ -273,12 +276,12 @@ def test_a_key_is_sealed_for_the_edge(store: Store, acme: Caller, wired: Connect
 def test_there_are_so_many_and_no_more(store: Store, operator: Caller, acme: Caller, wired: Connection, vpc: Vpc) -> None:
     set_quotas(store, "acme", {"virtual_interfaces_per_gateway": 2})
     first, _ = (create(store, acme, vpc, name=f"v{vlan}", vlan=vlan) for vlan in (1, 2))
-    with refused(CLIENT, "has its 2 virtual interfaces already; delete one, or let the operator raise the quota"):
+    with refused(CLIENT, "already has its quota of 2 virtual interfaces; delete one, or ask the operator to raise the quota"):
         create(store, acme, vpc)
     set_quotas(store, "acme", {"virtual_interfaces_per_gateway": 100})
     for vlan in range(3, 51):
         create(store, acme, vpc, name=f"v{vlan}", vlan=vlan)
-    with refused(CLIENT, "connection port-1 has its 50 virtual interfaces already"):
+    with refused(CLIENT, "connection port-1 already has 50 virtual interfaces"):
         create(store, acme, vpc)
     interfaces.delete_virtual_interface(store, acme, first.id)
     create(store, acme, vpc)

@@ -81,7 +81,7 @@ def test_two_owners_do_not_get_one_vlan(
 
 def test_one_vlan_and_one_network_go_to_one_of_two(store: Interrupted, acme: Caller, wired: Connection, vpc: Vpc) -> None:
     store.meanwhile = make(store, acme, vpc)
-    with refused(CLIENT, "VLAN 101 of connection port-1 is virtual interface"):
+    with refused(CLIENT, "VLAN 101 of connection port-1 is used by virtual interface"):
         make(store, acme, vpc, name="second", address="")()
     store.meanwhile = make(store, acme, vpc, name="third", vlan=103, address="10.9.1.1/30")
     with refused(CLIENT, "overlaps 10.9.1.0/30"):

@@ -21,7 +21,7 @@ from netorch.store.base import Store
 from tests.unit.control.conftest import Clock, refused
 from tests.unit.control.outside.conftest import clean
 
-FULL = "owner acme: has its 3 public addresses, with those that it gave back within the last hour, already"
+FULL = "owner acme: already has its quota of 3 public addresses, including those that it released within the last hour"
 
 
 @pytest.fixture
@@ -60,11 +60,11 @@ def test_whoever_allocates_and_releases_gets_no_more_than_the_quota_in_an_hour(
 def test_the_error_says_what_makes_room(store: Store, acme: Caller, pool: AddressPool) -> None:
     set_quotas(store, "acme", {"public_addresses": 2, "elastic_ips": 1})
     made = addresses.allocate_address(store, acme)
-    with refused("AddressLimitExceeded", "has its 1 elastic IP addresses already; release one, or"):
+    with refused("AddressLimitExceeded", "already has its quota of 1 elastic IP addresses; release one, or"):
         addresses.allocate_address(store, acme)
     addresses.release_address(store, acme, made.id)
     addresses.release_address(store, acme, addresses.allocate_address(store, acme).id)
-    with refused("AddressLimitExceeded", "already; release one and wait an hour, or"):
+    with refused("AddressLimitExceeded", "hour; release one and wait an hour, or"):
         addresses.allocate_address(store, acme)
 
 
@@ -107,7 +107,7 @@ def test_provided_ranges_have_a_quota_of_their_own(
     for number in range(2):
         vpc = vpcs.create_vpc(store, acme, name=f"v{number}", cidrs=["10.0.0.0/16"], provided=Provided())
         vpcs.delete_vpc(store, acme, vpc.id)
-    with refused("AddressLimitExceeded", "owner acme: has its 2 provided IPv6 ranges"):
+    with refused("AddressLimitExceeded", "owner acme: already has its quota of 2 provided IPv6 ranges"):
         vpcs.create_vpc(store, acme, name="v2", cidrs=["10.0.0.0/16"], provided=Provided())
     addresses.allocate_address(store, acme)
     clock.now += HOLD_DOWN_S + 1

@@ -33,7 +33,7 @@ def test_an_address_is_its_owners_until_it_is_released_and_nobodys_for_a_while_t
     clean(store)
     addresses.release_address(store, acme, made.id)
     assert held(store) == set()
-    with refused("InvalidIPAddress.InUse", "was until a short while ago"):
+    with refused("InvalidIPAddress.InUse", "was until recently"):
         addresses.allocate_address(store, globex, address="198.51.100.7")
     again = addresses.allocate_address(store, acme, address="198.51.100.7")  # the last owner may have it at once
     addresses.release_address(store, acme, again.id)
@@ -44,7 +44,7 @@ def test_an_address_is_its_owners_until_it_is_released_and_nobodys_for_a_while_t
 
 
 def test_what_cannot_be_allocated(store: Store, operator: Caller, acme: Caller, pool: AddressPool) -> None:
-    with refused("InvalidAddress.NotFound", "is of no address pool"):
+    with refused("InvalidAddress.NotFound", "is in no address pool"):
         addresses.allocate_address(store, acme, address="203.0.113.1")
     with refused("InvalidPublicIpv4PoolID.NotFound"):
         addresses.allocate_address(store, acme, pool="q")
@@ -57,7 +57,7 @@ def test_what_cannot_be_allocated(store: Store, operator: Caller, acme: Caller, 
     set_quotas(store, "acme", {"elastic_ips": 6})
     addresses.allocate_address(store, acme, name="six")
     set_quotas(store, "acme", {"elastic_ips": 7})
-    with refused("InvalidParameterValue", "has one of that name"):
+    with refused("InvalidParameterValue", "already has one with that name"):
         addresses.allocate_address(store, acme, name="six")
     assert pools.describe_pool(store, operator, pool.name).ipv4.held == 6
 
@@ -99,7 +99,7 @@ def test_reassociation_must_be_allowed_and_leaves_nothing_behind(
     spare = enis.create_network_interface(store, acme, subnet.id)
     first = addresses.associate_address(store, acme, one.id, interface=placed.eni.id)
     addresses.associate_address(store, acme, two.id, interface=spare.id)
-    with refused("Resource.AlreadyAssociated", f"{one.address}: is associated with {placed.eni.address}"):
+    with refused("Resource.AlreadyAssociated", f"{one.address}: is already associated with {placed.eni.address}"):
         addresses.associate_address(store, acme, one.id, interface=spare.id)
     moved = addresses.associate_address(store, acme, one.id, interface=spare.id, allow_reassociation=True)
     assert moved.association != first.association
@@ -130,7 +130,7 @@ def test_what_an_address_cannot_stand_for(
     with refused("InvalidParameterValue", "10.0.0.77 is not its private IPv4 address"):
         addresses.associate_address(store, acme, made.id, interface=placed.eni.id, private="10.0.0.77")
     foreign = addresses.allocate_address(store, globex)
-    with refused("InvalidParameterValue", "is owner globex's"):
+    with refused("InvalidParameterValue", "belongs to owner globex"):
         addresses.associate_address(store, operator, foreign.id, interface=placed.eni.id)
     second = enis.create_network_interface(store, acme, subnet.id)
     enis.attach_network_interface(store, acme, second.id, placed.instance.id)
@@ -148,10 +148,10 @@ def test_an_address_of_another_pairs_pool_cannot_arrive(
 ) -> None:
     make_edge("e5", 25, pair="east")
     pools.create_pool(store, operator, name="far", pair="east", cidrs=["203.0.113.0/24"])
-    with refused("InsufficientAddressCapacity", "there is no address pool that will do"):
+    with refused("InsufficientAddressCapacity", "there is no address pool that is suitable"):
         addresses.allocate_address(store, acme)
     made = addresses.allocate_address(store, acme, pool="far")
-    with refused("InvalidParameterValue", "is of pool far, whose addresses do not arrive at the VPC's internet gateway"):
+    with refused("InvalidParameterValue", "is in pool far, which is not routed to the VPC's internet gateway"):
         addresses.associate_address(store, acme, made.id, instance=placed.instance.id)
     with refused("InsufficientAddressCapacity"):
         instances.run_instance(store, acme, RunRequest(subnet=placed.eni.subnet, public_address=True))

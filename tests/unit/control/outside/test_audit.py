@@ -287,10 +287,10 @@ def test_an_address_that_nobody_can_use_any_more_has_leaked(
     mapping = addresses.associate_address(store, acme, elastic.id, instance=placed.instance.id)
     clean(store)
     gone = {
-        keys.owned("eip", "acme", elastic.id): ["which does not say so", "has leaked"],
-        keys.public_mapping(vpc.vni, mapping.address): ["stands for nothing"],
+        keys.owned("eip", "acme", elastic.id): ["which does not name it", "has leaked"],
+        keys.public_mapping(vpc.vni, mapping.address): ["claims an association"],
         keys.public_address(mapping.address): ["is not held by", "does not hold"],
-        keys.pool(pool.name): ["which it is not"],
+        keys.pool(pool.name): ["but it is not"],
     }
     for key, what in gone.items():
         before = store.get(key)
@@ -311,12 +311,14 @@ def test_an_address_that_stands_for_two_is_used_twice(
     other = vpcs.create_vpc(store, acme, name="b", cidrs=["10.0.0.0/16"])
     inventory = read_inventory(store)
     inventory.vpcs[other.vni].of(PublicMapping)["x"] = inventory.vpcs[vpc.vni].of(PublicMapping)[f"eip/{mapping.address}"]
-    assert [error.what for error in wrong_addresses(inventory)].count("is used twice: the address stands for several") == 2
+    assert [error.what for error in wrong_addresses(inventory)].count(
+        "is used twice: the address maps to several private addresses"
+    ) == 2
 
 
 def test_an_address_that_a_stranger_holds_is_found(store: Store, pool: AddressPool) -> None:
     store.txn((), [Put(keys.public_address("198.51.100.3"), encode({"holder": "nobody"}))])
-    assert _found(store) == ["is held by nobody, which is no elastic IP, no association and no VPC"]
+    assert _found(store) == ["is held by nobody, which is not an elastic IP, an association or a VPC"]
 
 
 def test_all_addresses_of_a_vpc_arrive_at_one_pair(

@@ -43,7 +43,7 @@ def test_a_vpc_has_one_on_both_edges_of_a_pair(
     (info,) = egress_only.describe_egress_only_gateways(store, acme, vpc.id)
     assert (info.gateway, info.pair, set(info.edges)) == (away, "west", {"e1", "e2"})
     assert egress_only.describe_egress_only_gateway(store, acme, away.id) == info
-    with refused("EgressOnlyInternetGatewayLimitExceeded", f"has the egress-only internet gateway {away.id} already"):
+    with refused("EgressOnlyInternetGatewayLimitExceeded", f"already has the egress-only internet gateway {away.id}"):
         egress_only.create_egress_only_gateway(store, acme, vpc.id)
     with refused("InvalidVpcID.NotFound"):
         egress_only.create_egress_only_gateway(store, globex, vpc.id)
@@ -140,7 +140,7 @@ def test_its_tags_change_and_its_name_does_not(store: Store, operator: Caller) -
     apply(store, operator, declared())
     plan = apply(store, operator, declared(tags={}))
     assert summary(plan) == [("change", "egress-only-internet-gateway", "acme/shop/away")]
-    with refused("InvalidParameterValue", "egress-only internet gateway other: is called away, and that never changes"):
+    with refused("InvalidParameterValue", "egress-only internet gateway other: has the name away, which cannot be changed"):
         plan_cloud(store, operator, declared(name="other"))
 
 
@@ -149,7 +149,7 @@ def test_a_file_without_it_ends_it_alone(store: Store, operator: Caller) -> None
     plan = apply(store, operator, cloud())
     changes = {change.kind: change for change in plan.changes}
     assert changes.keys() == {"egress-only-internet-gateway", "route-table"}
-    assert changes["egress-only-internet-gateway"].breaks == "no instance reaches the internet by it any more"
+    assert changes["egress-only-internet-gateway"].breaks == "instances no longer reach the internet through it"
     assert [gateway.name for gateway in records(store, name="shop").each(InternetGateway)] == ["gw"]
     apply(store, operator, declared())
     clean(store)

@@ -198,7 +198,7 @@ def test_a_private_name_needs_host_names_and_a_domain_of_its_own(
         ask_named(store, globex, named, theirs)
     modify_vpc(store, globex, vpc_id, enable_dns_hostnames=True)
     zone = create_zone(store, globex, vpc_id, name="db.acme.example")
-    with pytest.raises(ApiError, match=f"{zone.id} has the domain"):
+    with pytest.raises(ApiError, match=f"{zone.id} already has the domain"):
         ask_named(store, globex, named, theirs)
     other = create_zone(store, globex, vpc_id, name="acme.example")
     assert other.domain == "acme.example"
@@ -220,7 +220,7 @@ def test_a_service_without_a_private_name_and_one_within_netorchs_domains_give_n
     store: Store, globex: Caller, named: EndpointService, theirs: Subnet
 ) -> None:
     modify_vpc(store, globex, vpc_of(store, theirs), enable_dns_hostnames=True)
-    for name, said in (("", "has no private DNS name"), ("a.compute.internal", "whose names netorch makes")):
+    for name, said in (("", "has no private DNS name"), ("a.compute.internal", "whose names netorch generates")):
         changed = msgspec.structs.replace(named, private_dns_name=name)
         store.txn([], [Put(keys.resource(changed.id), encode(changed))])
         with pytest.raises(ApiError, match=said):

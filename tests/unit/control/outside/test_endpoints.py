@@ -119,7 +119,7 @@ def test_a_table_has_one_route_to_a_service(
 ) -> None:
     assert s3
     first = gateway.create_gateway_endpoint(store, acme, plain.id, "s3", name="first", route_tables=[table.id])
-    with refused("RouteAlreadyExists", f"to {first.id}; delete that route, or take the table from that endpoint"):
+    with refused("RouteAlreadyExists", f"to {first.id}; delete that route, or remove the table from that endpoint"):
         gateway.create_gateway_endpoint(store, acme, plain.id, "s3", name="second", route_tables=[table.id])
     second = gateway.create_gateway_endpoint(store, acme, plain.id, "s3", name="second")
     assert second.prefix_list == first.prefix_list
@@ -142,9 +142,9 @@ def test_a_route_that_came_with_an_endpoint_goes_with_it_only(
         route_tables.replace_route(store, acme, table.id, pl, "blackhole")
     with refused("InvalidParameterValue", "netorch endpoint modify"):
         route_tables.create_route(store, acme, table.id, "192.0.2.0/24", made.id)
-    with refused("OperationNotPermitted", "comes and goes with its endpoints"):
+    with refused("OperationNotPermitted", "exists as long as its endpoints"):
         prefix_lists.modify_prefix_list(store, acme, pl, cidrs=["10.0.0.0/8"])
-    with refused("OperationNotPermitted", "comes and goes with its endpoints"):
+    with refused("OperationNotPermitted", "exists as long as its endpoints"):
         prefix_lists.delete_prefix_list(store, acme, pl)
 
 
@@ -171,9 +171,9 @@ def test_what_is_not_the_callers_or_wrong_is_refused(
         gateway.create_gateway_endpoint(store, acme, plain.id, "com.netorch.dynamodb", name="other")
     with refused("InvalidPolicyDocument", "this is not JSON"):
         gateway.modify_gateway_endpoint(store, acme, made.id, policy="{")
-    with refused("InvalidParameterValue", "the VPC has one of that name"):
+    with refused("InvalidParameterValue", "the VPC already has one with that name"):
         gateway.create_gateway_endpoint(store, acme, plain.id, "s3", name="s3")
-    with refused("InvalidParameterValue", "does not lead to it"):
+    with refused("InvalidParameterValue", "has no route to it"):
         gateway.modify_gateway_endpoint(store, acme, made.id, remove_route_tables=[table.id])
     with refused("UnauthorizedOperation"):
         services.delete_service(store, acme, s3.name)
@@ -243,7 +243,7 @@ def test_the_operator_says_whose_a_bucket_is_and_its_owner_who_may_use_it(
         buckets.put_bucket_policy(store, acme, "xxx", ONLY_A)
     with refused("UnauthorizedOperation"):
         buckets.put_bucket_policy(store, acme, "xxx", ONLY_A, owner="acme", service="s3")
-    with refused("MissingParameter", "nobody has said whose it is"):
+    with refused("MissingParameter", "it has no owner yet"):
         buckets.put_bucket_policy(store, operator, "xxx", ONLY_A)
     made = buckets.put_bucket_policy(store, operator, "xxx", "", owner="acme", service=s3.service_name)
     assert (made.service, made.owner, made.policy) == ("s3", "acme", "")

@@ -86,7 +86,7 @@ def test_an_elastic_address_replaces_it_and_gives_it_back(
     after = addresses.associate_address(store, acme, elastic.id, instance=placed.instance.id)
     assert public_of(store, vpc) == {placed.eni.address: after}
     assert held(store) == {elastic.address}
-    with refused("InvalidIPAddress.InUse", "short while ago"):
+    with refused("InvalidIPAddress.InUse", "was until recently"):
         addresses.allocate_address(store, acme, address=before.address)
     clean(store)
 

@@ -50,7 +50,7 @@ def test_a_gateway_is_placed_on_both_edges_of_a_pair(
 
 
 def test_a_vpc_has_one_gateway(store: Store, acme: Caller, globex: Caller, vpc: Vpc, gateway: InternetGateway) -> None:
-    with refused("Resource.AlreadyAssociated", f"{gateway.id} attached already"):
+    with refused("Resource.AlreadyAssociated", f"{gateway.id} attached"):
         gateways.create_internet_gateway(store, acme, vpc.id)
     with refused("InvalidVpcID.NotFound"):
         gateways.create_internet_gateway(store, globex, vpc.id)

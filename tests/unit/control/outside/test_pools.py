@@ -26,7 +26,7 @@ from tests.unit.control.outside.conftest import MakeEdge, clean, held
         ("127.1.0.0/16", "loopback"),
         ("169.254.1.0/24", "link-local"),
         ("0.0.0.0/0", "overlaps"),
-        ("2001:db8::/64", "smaller than what a VPC gets"),
+        ("2001:db8::/64", "smaller than a VPC's range"),
         ("fd00::/40", "not inside 2000::/3"),
         ("192.0.2.0/24", "of host e1"),
         ("198.18.0.0/28", "198.18.0.0/24 of host e1"),
@@ -49,7 +49,7 @@ def test_a_range_that_cannot_be_a_pools_is_refused(
 def test_a_pool_belongs_to_a_pair_that_there_is(store: Store, operator: Caller, pool: AddressPool) -> None:
     with refused("InvalidParameterValue", "pair east has no edges"):
         pools.create_pool(store, operator, name="q", pair="east", cidrs=["203.0.113.0/24"])
-    with refused("InvalidParameterValue", "there is one of that name"):
+    with refused("InvalidParameterValue", "the name is in use"):
         pools.create_pool(store, operator, name=pool.name, pair="west", cidrs=["203.0.113.0/24"])
     with refused("InvalidParameterValue", "named twice"):
         pools.create_pool(store, operator, name="q", pair="west", cidrs=["203.0.113.0/24", "203.0.113.0/25"])
@@ -68,7 +68,7 @@ def test_ranges_come_and_go_but_for_those_that_are_held(
     assert pools.remove_ranges(store, operator, pool.name, ["203.0.113.128/30"]).cidrs == changed.cidrs[:2]
     with refused("DependencyViolation"):
         pools.delete_pool(store, operator, pool.name)
-    with refused("InvalidParameterValue", "none of its ranges"):
+    with refused("InvalidParameterValue", "not one of its ranges"):
         pools.remove_ranges(store, operator, pool.name, ["203.0.113.128/30"])
     info = pools.describe_pool(store, operator, pool.name)
     assert (info.ipv4.total, info.ipv4.held, info.ipv4.held_down, info.ipv4.free) == (20, 1, 0, 19)
@@ -87,7 +87,7 @@ def test_ranges_come_and_go_but_for_those_that_are_held(
 def test_a_pool_is_tagged_by_the_operator_only(store: Store, operator: Caller, acme: Caller, pool: AddressPool) -> None:
     set_tags(store, operator, "pool", pool.name, {"uplink": "fast"})
     assert pools.describe_pool(store, operator, pool.name).pool.tags == {"uplink": "fast"}
-    with refused("UnauthorizedOperation", "address pools are the operator's"):
+    with refused("UnauthorizedOperation", "only the operator may tag address pools"):
         set_tags(store, acme, "pool", pool.name, {})
 
 

@@ -100,7 +100,7 @@ def test_all_that_is_public_of_a_vpc_arrives_at_one_pair(
 ) -> None:
     make_edge("e5", 25, pair="east")
     pools.create_pool(store, operator, name="far", pair="east", cidrs=["2001:db8:300::/40"])
-    with refused("InvalidParameterValue", "far arrives at pair east"):
+    with refused("InvalidParameterValue", "far is routed to pair east"):
         vpcs.associate_cidr(store, acme, vpc.id, Provided(pool="far"))
     for _ in range(4):
         changed = vpcs.associate_cidr(store, acme, vpc.id, Provided())
@@ -163,9 +163,7 @@ def test_the_audit_finds_a_range_that_has_leaked_or_is_not_held(store: Store, ac
     clean(store)
     store.txn((), [Put(keys.vpc(vpc.vni), encode(msgspec.structs.replace(vpc, ipv6_cidrs=(), ipv6_pools={})))])
     assert [error.what for error in wrong_addresses(read_inventory(store))] == [
-        f"has leaked: {vpc.id} holds it, and has no such range"
+        f"has leaked: {vpc.id} holds it, but has no such range"
     ]
     store.txn((), [Put(keys.vpc(vpc.vni), encode(vpc)), Delete(keys.pool("six"))])
-    assert [error.what for error in wrong_addresses(read_inventory(store))] == [
-        f"says that {cidr} is of pool six, which it is not"
-    ]
+    assert [error.what for error in wrong_addresses(read_inventory(store))] == [f"says that {cidr} is in pool six, but it is not"]

@@ -20,7 +20,7 @@ from netorch.model.eni import Role
 from netorch.model.outside.direct_connect import HostedConnection, VirtualInterface
 from netorch.model.outside.vpn import VirtualPrivateGateway, VpnConnection
 from netorch.records.inventory import read_inventory
-from tests.unit.control.consistent import check_ranges, check_references
+from tests.unit.control.consistent import check_mappings, check_ranges, check_references
 from tests.unit.control.outside.sequence import SEED, OutsideActions
 from tests.unit.control.private.conftest import clean
 from tests.unit.sealing import publish_keys
@@ -134,6 +134,7 @@ class PrivateActions(OutsideActions):
     def the_records_are_consistent(self) -> None:
         inventory = read_inventory(self.store)
         check_ranges(inventory)
+        check_mappings(self.store, inventory)
         check_references(inventory, {kv.key for kv in self.store.list("host/").kvs if "/placement/" in kv.key})
         clean(self.store)
 

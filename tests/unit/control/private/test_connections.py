@@ -77,7 +77,7 @@ def test_no_refusal_has_anything_of_a_key(
     store: Store, acme: Caller, gateway: VirtualPrivateGateway, device: CustomerGateway, bad: str
 ) -> None:
     wanted = Wanted(name="office", tunnels=(TunnelWish(secret=Secret(psk=bad)),))
-    with pytest.raises(ApiError, match=r"tunnel 1: the pre-shared key is not one: it has \d+ characters; use 8 to 64") as raised:
+    with pytest.raises(ApiError, match=r"tunnel 1: a text of \d+ characters is not a pre-shared key; use 8 to 64") as raised:
         create_vpn_connection(store, acme, gateway.id, device.id, wanted)
     assert bad not in str(raised.value)
     assert list(store.list("secret/").kvs) == []
@@ -111,7 +111,9 @@ def test_an_edge_without_a_key_gets_no_connection(
     store: Store, acme: Caller, gateway: VirtualPrivateGateway, device: CustomerGateway
 ) -> None:
     store.txn((), [Delete(keys.edge_key("e2"))])
-    with refused("IncorrectState", "host e2: has published no key yet, so nothing can be sealed for it; start its agent"):
+    with refused(
+        "IncorrectState", "host e2: its agent has not published its key yet, so nothing can be sealed for it; start it on"
+    ):
         create_vpn_connection(store, acme, gateway.id, device.id, Wanted(name="office"))
     clean(store)
 
@@ -125,8 +127,8 @@ def test_a_pair_of_one_edge_has_one_tunnel(
     assert [tunnel.edge for tunnel in made.tunnels] == ["e1", ""]
     assert set(shown) == {1}  # the other one's key could not be stored
     second = describe_vpn_connection(store, acme, made.id).tunnels[1]
-    assert (second.status.value, second.message) == ("DOWN", "the pair of edges has one edge only")
-    with refused("IncorrectState", "ends at no edge, because the pair of edges has one edge only"):
+    assert (second.status.value, second.message) == ("DOWN", "the pair has only one edge")
+    with refused("IncorrectState", "ends at no edge, because the pair has only one edge"):
         changes.rotate_secret(store, acme, made.id, 2)
     make_edge("e2", 22)
     joined = describe_vpn_connection(store, acme, made.id)
@@ -147,7 +149,7 @@ def test_a_device_has_one_connection_to_a_pair(
     other = vpcs.create_vpc(store, globex, name="other", cidrs=["10.0.0.0/16"])
     gateway = create_vpn_gateway(store, globex, other.id)
     twin = create_customer_gateway(store, globex, address=device.address)
-    with refused("InvalidCustomerGateway.DuplicateIpAddress", "let the device use another IKE identity"):
+    with refused("InvalidCustomerGateway.DuplicateIpAddress", "give the device another IKE identity"):
         create_vpn_connection(store, globex, gateway.id, twin.id, Wanted(name="twin"))
     named = create_customer_gateway(store, globex, address=device.address, identity="globex.example")
     create_vpn_connection(store, globex, gateway.id, named.id, Wanted(name="twin"))
@@ -167,10 +169,10 @@ def test_no_device_is_taken_for_another_one(store: Store, acme: Caller, gateway:
             store, acme, made.id, 2, options=lambda found: msgspec.structs.replace(found, ike_versions=("ikev1",))
         )
     same = create_customer_gateway(store, acme, name="same", identity="office.EXAMPLE")
-    with refused("InvalidCustomerGateway.DuplicateIpAddress", "let the device use another IKE identity"):
+    with refused("InvalidCustomerGateway.DuplicateIpAddress", "give the device another IKE identity"):
         create_vpn_connection(store, acme, gateway.id, same.id, Wanted(name="same"))
     edge = create_customer_gateway(store, acme, name="edge", address="198.18.0.22")
-    with refused("InvalidParameterValue", "198.18.0.22, which is that of an edge"):
+    with refused("InvalidParameterValue", "198.18.0.22, which belongs to an edge"):
         create_vpn_connection(store, acme, gateway.id, edge.id, Wanted(name="edge"))
     clean(store)
 
@@ -196,7 +198,7 @@ def test_networks_inside_are_apart(store: Store, acme: Caller, gateway: VirtualP
         (TunnelOptions(ike_versions=()), "ike_versions: nothing is chosen"),
         (TunnelOptions(ike_versions=("ikev3",)), "'ikev3' is not known; choose among ikev1, ikev2"),
         (TunnelOptions(phase1_dh_groups=(5,)), "phase1_dh_groups: 5 is not known"),
-        (TunnelOptions(phase2_dh_groups=(5, 5)), "phase2_dh_groups: one stands there twice"),
+        (TunnelOptions(phase2_dh_groups=(5, 5)), "phase2_dh_groups: an algorithm is listed twice"),
         (TunnelOptions(phase1_lifetime=899), "phase1_lifetime: 899 is out of range; choose 900 to 28800"),
         (TunnelOptions(phase1_lifetime=3600), "phase2_lifetime: 3600 is out of range; choose 900 to 3599"),
         (TunnelOptions(phase2_lifetime=1000, rekey_margin=501), "rekey_margin: 501 is out of range; choose 60 to 500"),
@@ -219,7 +221,7 @@ def test_a_tunnel_is_modified_and_the_other_is_not(store: Store, acme: Caller, c
     assert (changed.tunnels[1].inside_cidr, changed.tunnels[1].options.dpd_timeout) == ("169.254.88.4/30", 60)
     with refused("InvalidParameterValue", "in use inside another tunnel"):
         changes.modify_tunnel(store, acme, connection.id, 1, inside_cidr="169.254.88.4/30")
-    with refused("InvalidParameterValue", "3 is none of its tunnels; choose 1 to 2"):
+    with refused("InvalidParameterValue", "3 is not one of its tunnels; choose 1 to 2"):
         changes.modify_tunnel(store, acme, connection.id, 3)
     assert changes.modify_networks(store, acme, connection.id, local_cidr="192.168.1.7/16").local_cidr == "192.168.0.0/16"
     with refused("InvalidParameterValue", "has IPv4 only"):
@@ -240,7 +242,7 @@ def test_static_routes_come_and_go(store: Store, acme: Caller, gateway: VirtualP
         changes.create_static_route(store, acme, connection.id, "fd00::/8")
     other = create_customer_gateway(store, acme, address="203.0.113.2")
     dynamic, _ = create_vpn_connection(store, acme, gateway.id, other.id, Wanted(name="two"))
-    with refused("InvalidVpnConnection.InvalidType", "does not support static routes"):
+    with refused("InvalidVpnConnection.InvalidType", "has no static routes"):
         changes.create_static_route(store, acme, dynamic.id, "192.168.1.0/24")
     with refused("InvalidParameterCombination"):
         create_vpn_connection(store, acme, gateway.id, other.id, Wanted(name="three", routes=("192.168.1.0/24",)))
@@ -256,10 +258,10 @@ def test_the_number_of_connections_is_limited(
         ("vpn_connections", "owner acme"),
     ):
         set_quotas(store, "acme", {limit: 1})
-        with refused("VpnConnectionLimitExceeded", f"{who}: has its 1 VPN connections already"):
+        with refused("VpnConnectionLimitExceeded", f"{who}: already has its quota of 1 VPN connections"):
             create_vpn_connection(store, acme, gateway.id, other.id, Wanted(name="two"))
         set_quotas(store, "acme", {limit: 50})
-    with refused("InvalidParameterValue", "the VPC has one of that name"):
+    with refused("InvalidParameterValue", "the VPC already has one with that name"):
         create_vpn_connection(store, acme, gateway.id, other.id, Wanted(name="office"))
 
 
@@ -292,7 +294,7 @@ def test_the_state_is_what_the_edges_say(
     store.txn((), [Delete(keys.host_live(connection.tunnels[0].edge))])
     stale = describe_vpn_connection(store, acme, connection.id).tunnels[0]
     assert stale.is_stale
-    assert stale.message == "IPSEC IS UP (what its edge said last: the agent there does not run)"
+    assert stale.message == "IPSEC IS UP (as last reported: the edge's agent is not running)"
     other = create_customer_gateway(store, acme, address="203.0.113.2")
     dynamic, _ = create_vpn_connection(store, acme, gateway.id, other.id, Wanted(name="two"))
     said(store, dynamic, 1, ike="ESTABLISHED", child="INSTALLED", bgp="Established", accepted=3)
@@ -315,9 +317,9 @@ def test_store_check_names_what_does_not_agree_with_the_connections(
         return found
 
     assert said(Delete(use), Delete(peer)).keys() == {use, peer}
-    assert f"is missing, and {connection.id} leads there" in said(Delete(peer))[peer]
+    assert f"is missing, but {connection.id} leads there" in said(Delete(peer))[peer]
     stranger = make_id("vpn", connection.vni, 0xABC)
-    assert f"is held by {stranger}, which is not there" in said(Put(peer, encode(stranger)))[peer]
+    assert f"is held by {stranger}, which does not exist" in said(Put(peer, encode(stranger)))[peer]
     assert said(Put(other, encode(connection.id))).keys() == {other}
     assert said(Put(keys.resource(connection.id), b"{")).keys() == {keys.resource(connection.id)}, "who it leads to is not known"
     assert damaged(store) == {}
@@ -328,10 +330,10 @@ def test_bgp_is_not_left_out_of_its_own_tunnels(
 ) -> None:
     for field in ("local_cidr", "remote_cidr"):
         narrow = msgspec.structs.replace(Wanted(name="dynamic"), **{field: "10.0.0.0/8"})
-        with refused("InvalidParameterValue", "10.0.0.0/8 leaves out 169.254.0.0/16, where BGP is spoken"):
+        with refused("InvalidParameterValue", "10.0.0.0/8 does not contain 169.254.0.0/16, which BGP uses"):
             create_vpn_connection(store, acme, gateway.id, device.id, narrow)
     made, _ = create_vpn_connection(store, acme, gateway.id, device.id, Wanted(name="dynamic"))
-    with refused("InvalidParameterValue", "leaves out"):
+    with refused("InvalidParameterValue", "does not contain"):
         changes.modify_networks(store, acme, made.id, remote_cidr="10.0.0.0/16")
     assert changes.modify_networks(store, acme, made.id, remote_cidr="128.0.0.0/1").remote_cidr == "128.0.0.0/1"
     clean(store)

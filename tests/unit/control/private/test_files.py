@@ -191,7 +191,7 @@ def test_a_vpc_goes_with_its_connections(store: Store, operator: Caller, west: l
 def test_a_bad_key_file_is_told_and_not_shown(store: Store, operator: Caller, west: list[Host]) -> None:
     assert west
     (stuck,) = planned(store, operator, FILE.replace("one.psk", "bad.psk")).stuck
-    assert "tunnel 1: the pre-shared key is not one: it has 12 characters" in str(stuck.error)
+    assert "tunnel 1: a text of 12 characters is not a pre-shared key" in str(stuck.error)
     assert "Canary" not in str(stuck.error)
 
 
@@ -199,13 +199,13 @@ def test_an_edge_that_never_ran_keeps_a_vpc_from_being_made(store: Store, operat
     assert west
     store.txn((), [Delete(keys.edge_key("e2"))])
     (stuck,) = planned(store, operator, FILE).stuck
-    assert "host e2: has published no key yet" in str(stuck.error)
+    assert "host e2: its agent has not published its key yet" in str(stuck.error)
 
 
 def test_a_device_never_changes(store: Store, operator: Caller, west: list[Host]) -> None:
     assert west
     applied(store, operator)
-    with pytest.raises(ApiError, match=r"customer gateway acme/office: its address is 203\.0\.113\.1, which never changes"):
+    with pytest.raises(ApiError, match=r"customer gateway acme/office: its address is 203\.0\.113\.1, which cannot be changed"):
         planned(store, operator, FILE.replace("203.0.113.1", "203.0.113.9"))
 
 
@@ -214,7 +214,7 @@ def test_two_vpcs_do_not_lead_to_one_device(store: Store, operator: Caller, west
     vpc = FILE[FILE.index("- name: web") :].replace("169.254.10.0", "169.254.11.0")
     (stuck,) = planned(store, operator, FILE + vpc.replace("name: web", "name: second").replace("10.0.", "10.1.")).stuck
     assert stuck.path == "acme/second"
-    assert "these edges have a connection to 203.0.113.1 already" in str(stuck.error)
+    assert "these edges already have a connection to 203.0.113.1" in str(stuck.error)
 
 
 def test_a_file_lets_no_device_be_taken_for_another_one(store: Store, operator: Caller, west: list[Host]) -> None:

@@ -34,7 +34,7 @@ def test_a_gateway_is_placed_on_the_pair_of_the_vpcs_other_gateways(
 
 
 def test_a_vpc_has_one_gateway(store: Store, acme: Caller, globex: Caller, vpc: Vpc, gateway: VirtualPrivateGateway) -> None:
-    with refused("Resource.AlreadyAssociated", f"has the virtual private gateway {gateway.id} attached already"):
+    with refused("Resource.AlreadyAssociated", f"has the virtual private gateway {gateway.id} attached"):
         gateways.create_vpn_gateway(store, acme, vpc.id)
     for act in (gateways.delete_vpn_gateway, gateways.describe_vpn_gateway):
         with refused("InvalidVpnGatewayID.NotFound"):
@@ -97,7 +97,7 @@ def test_what_is_described_once_more_is_what_there_is(
     assert customers.create_customer_gateway(store, acme, address="203.0.113.1", identity="r1.example").id != device.id
     assert customers.create_customer_gateway(store, globex, address="203.0.113.1").owner == "globex"
     assert [info.gateway.owner for info in customers.describe_customer_gateways(store, acme)] == ["acme", "acme"]
-    with refused("InvalidParameterValue", "owner acme has one of that name"):
+    with refused("InvalidParameterValue", "owner acme already has one with that name"):
         customers.create_customer_gateway(store, acme, name="office", address="203.0.113.7")
     with refused("InvalidCustomerGatewayID.NotFound"):
         customers.delete_customer_gateway(store, globex, device.id)
@@ -107,7 +107,7 @@ def test_what_is_described_once_more_is_what_there_is(
 @pytest.mark.parametrize(
     ("given", "code", "match"),
     [
-        ({}, "MissingParameter", "has no address; name its public IPv4 address, or the identity"),
+        ({}, "MissingParameter", "has no address; give its public IPv4 address or its IKE identity"),
         ({"address": "10.0.0.0/8"}, "InvalidParameterValue", "is not an address"),
         ({"address": "fd00::1"}, "InvalidParameterValue", "is an IPv6 address"),
         ({"address": "127.0.0.1"}, "InvalidParameterValue", "loopback"),
@@ -124,5 +124,5 @@ def test_what_no_device_can_be_is_refused(store: Store, acme: Caller, given: dic
 def test_an_owner_has_so_many(store: Store, acme: Caller, device: CustomerGateway) -> None:
     assert device
     set_quotas(store, "acme", {"customer_gateways": 1})
-    with refused("CustomerGatewayLimitExceeded", "owner acme: has its 1 customer gateways already"):
+    with refused("CustomerGatewayLimitExceeded", "owner acme: already has its quota of 1 customer gateways"):
         customers.create_customer_gateway(store, acme, address="203.0.113.2")

@@ -48,7 +48,7 @@ def test_a_tunnel_that_is_down_is_a_problem_with_what_its_edge_knows(store: Stor
     first, second = about_tunnels(read_health(store, 0.0))
     where = "of VPN connection acme/web/branch at edge"
     fix = "netorch vpn doctor acme/web/branch"
-    assert first == f"tunnel 1 {where} {edges[0]} is down: IKE is CONNECTING, and there is no SA for packets; {fix}"
+    assert first == f"tunnel 1 {where} {edges[0]} is down: IKE is CONNECTING, and there is no ESP SA; {fix}"
     reason = "IPsec is up, but its BGP session is Active (Connection refused)"
     assert second == f"tunnel 2 {where} {edges[1]} is down: {reason}; {fix}"
 

@@ -127,16 +127,16 @@ def test_no_other_edge_takes_them_over(
     assert store.list("secret/").kvs == ()
     clean(store)
     infos = describe_vpn_connection(store, acme, made.id).tunnels
-    assert {info.message for info in infos} == {"the edge whose address AWS knows has gone"}
+    assert {info.message for info in infos} == {"the edge whose address AWS knows was deleted"}
     (note,) = vpn_notes(read_inventory(store))
-    assert note.startswith("tunnel 1 and tunnel 2 of VPN connection acme/web/aws has no edge; AWS knows no other: netorch vpn")
-    with refused("IncorrectState", "has gone; import a connection to another edge"):
+    assert note.startswith("tunnel 1 and tunnel 2 of VPN connection acme/web/aws has no edge; AWS knows only its former edge: ")
+    with refused("IncorrectState", "was deleted; import a connection to another edge"):
         rotate_secret(store, acme, made.id, 1, secret=PSKS[1])
 
 
 def test_keys_are_awss(store: Store, acme: Caller, gateway: VirtualPrivateGateway) -> None:
     made = imported(store, acme, gateway)
-    with refused("MissingParameter", "AWS makes its pre-shared key"):
+    with refused("MissingParameter", "AWS generates its pre-shared key"):
         rotate_secret(store, acme, made.id, 1)
     new = Secret(psk="another.key_of.aws")
     rotate_secret(store, acme, made.id, 1, secret=new)

@@ -99,7 +99,7 @@ def test_what_commands_made_is_no_files_but_may_be_declared(store: Store, operat
     assert sorted(associated(store)) == ["db", "web"]
     with pytest.raises(ApiError, match=r"InvalidVpcID\.NotFound.*nobody"):
         planned(store, operator, VPCS + ZONE.replace("[web, db]", "[nobody]"))
-    with pytest.raises(ApiError, match="never changes"):
+    with pytest.raises(ApiError, match="cannot be changed"):
         planned(store, operator, VPCS + ZONE.replace("name: Corp.example", "name: Corp.example\n  domain: other.example"))
     assert [change.action for change in planned(store, Caller(owner="acme"), VPCS + ZONE).changes] == []
     with pytest.raises(ApiError, match="UnauthorizedOperation"):

@@ -100,17 +100,17 @@ def test_a_set_of_another_owner_is_not_there(store: Store, operator: Caller) -> 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (DhcpOptions(), "it tells nothing"),
+        (DhcpOptions(), "the set has no options"),
         (DhcpOptions(domain_name="-a.example"), "is not a domain name"),
         (DhcpOptions(domain_name="a b"), "is not a domain name"),
         (DhcpOptions(domain_name="a." * 127 + "example"), "is not a domain name"),
-        (DhcpOptions(domain_name_servers=("10.0.0.1", "provided")), "provided stands beside others"),
+        (DhcpOptions(domain_name_servers=("10.0.0.1", "provided")), "provided is listed with other servers"),
         (DhcpOptions(domain_name_servers=("fd00::1",)), "is not an IPv4 address"),
         (DhcpOptions(domain_name_servers=("10.0.0.01",)), "is not an IPv4 address"),
-        (DhcpOptions(domain_name_servers=("127.0.0.1",)), "is no host's address"),
-        (DhcpOptions(ntp_servers=("255.255.255.255",)), "is no host's address"),
+        (DhcpOptions(domain_name_servers=("127.0.0.1",)), "is not a host address"),
+        (DhcpOptions(ntp_servers=("255.255.255.255",)), "is not a host address"),
         (DhcpOptions(ntp_servers=("provided",)), "is not an IPv4 address"),
-        (DhcpOptions(ntp_servers=("10.0.0.1", "10.0.0.1")), "stands there twice"),
+        (DhcpOptions(ntp_servers=("10.0.0.1", "10.0.0.1")), "is listed twice"),
         (DhcpOptions(ntp_servers=tuple(f"10.0.0.{k}" for k in range(1, 6))), "there are 5 servers"),
         (DhcpOptions(netbios_node_type=3), "3 is not a type of NetBIOS nodes"),
     ],
@@ -157,7 +157,7 @@ def test_a_set_stays_that_is_in_use_by_another_file(store: Store, operator: Call
 
 def test_a_set_that_says_something_else_needs_another_name(store: Store, operator: Caller) -> None:
     applied(store, operator, FILE)
-    with pytest.raises(ApiError, match="never change"):
+    with pytest.raises(ApiError, match="cannot be changed"):
         planned(store, operator, FILE.replace("10.0.0.7", "10.0.0.8"))
 
 

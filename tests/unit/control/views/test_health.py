@@ -6,12 +6,14 @@ import msgspec
 
 from netorch.control.actions import instances, subnets, vpcs
 from netorch.control.actions.instances import RunRequest
+from netorch.control.actions.outside.drains import drain_host, undrain_host
 from netorch.control.views.health import read_health
-from netorch.model.eni import EniState, EniStatus, VpcStatus
+from netorch.model.eni import EniState, EniStatus, Host, Role, VpcStatus
 from netorch.model.status import AgentStatus, BorderSession
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.store.base import Put, Store
+from netorch.records.codec import decode, encode
+from netorch.store.base import Delete, Put, Store
 
 
 def _say(store: Store, key: str, record: msgspec.Struct) -> None:
@@ -48,8 +50,11 @@ def test_a_cloud_without_hosts_is_not_well(store: Store) -> None:
 def test_a_host_without_an_agent_is_not_well_though_it_carries_nothing(store: Store, two_hosts: None) -> None:
     _say(store, keys.agent_status("hv2"), AgentStatus(version="1", pid=1, started_at=0.0))
     never, silent = read_health(store, 0.0).problems
-    assert never == "host hv1: its agent is not running and has never been seen; start it there: netorch agent run --host hv1"
-    assert silent == "host hv2: its agent is not running; start it there: netorch agent run --host hv2"
+    assert never.startswith(
+        "host hv1: its agent is not running and has never been seen; if the store is etcd, let it join first "
+    )
+    assert never.endswith("first (netorch host token hv1); start it on hv1: systemctl start netorch-agent")
+    assert silent == "host hv2: its agent is not running; start it on hv2: systemctl start netorch-agent"
     store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
     assert read_health(store, 0.0).problems == ()
 
@@ -61,7 +66,7 @@ def test_packets_that_no_host_may_send_are_a_problem_for_some_minutes(store: Sto
     (problem,) = read_health(store, 1060.0).problems
     assert problem == (
         "host hv2: packets of a misconfigured or hostile host arrived (3 unverified in all, the last 1m ago); "
-        "look which host has which address: netorch map list"
+        "compare the hosts' addresses: netorch map list"
     )
     assert read_health(store, 1301.0).problems == ()
 
@@ -79,22 +84,47 @@ def test_a_session_with_the_border_router_that_is_not_established_is_a_problem(s
         session = BorderSession(router="198.18.0.254", asn=64512, state=state, reason=reason)
         return AgentStatus(version="1", pid=1, started_at=0.0, border=(session,))
 
-    _say(store, keys.agent_status("hv1"), status("Active", "packets came with another password"))
+    _say(store, keys.agent_status("hv1"), status("Active", "packets arrived with another password"))
     _say(store, keys.agent_status("hv2"), status("Established"))
     health = read_health(store, 1.0)
-    said = "host hv1: its BGP session with 198.18.0.254 is Active (packets came with another password), so nothing from outside"
+    said = "host hv1: its BGP session with 198.18.0.254 is Active (packets arrived with another password), so it receives nothing"
     assert [problem.startswith(said) for problem in health.problems if "BGP" in problem] == [True]
     assert {host.name: host.border[0].state for host in health.hosts} == {"hv1": "Active", "hv2": "Established"}
 
 
+def test_a_drained_hypervisor_is_noted_with_what_it_carries(store: Store, operator: Caller, two_hosts: None) -> None:
+    store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
+    drain_host(store, operator, "hv2")
+    health = read_health(store, 0.0)
+    assert health.problems == ()
+    assert health.notes == (
+        "host hv2 is drained: it accepts no new instances and carries no interfaces, so its machine may be turned off; "
+        "`netorch host undrain hv2` ends the drain",
+    )
+
+
+def test_a_hypervisor_of_an_older_store_is_a_problem_until_it_is_undrained(
+    store: Store, operator: Caller, two_hosts: None
+) -> None:
+    store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
+    store.txn([], [Delete(keys.accepts("hv2"))])
+    (problem,) = read_health(store, 0.0).problems
+    assert "so hv2 gets no instances; `netorch host undrain hv2` writes it" in problem
+    undrain_host(store, operator, "hv2")
+    assert read_health(store, 0.0).problems == ()
+
+
 def test_an_edge_that_is_drained_is_no_problem_of_those_who_have_left_it(store: Store, two_hosts: None) -> None:
     store.txn([], [Put(keys.host_live(name), b"{}") for name in ("hv1", "hv2")])
-    store.txn([], [Put(keys.host_drained("hv2"), b"hv2")])
+    spec = store.get(keys.host_spec("hv2"))
+    assert spec is not None
+    edge = msgspec.structs.replace(decode(spec, Host), role=Role.EDGE)
+    store.txn([], [Put(keys.host_spec("hv2"), encode(edge)), Put(keys.host_drained("hv2"), b"hv2"), Delete(keys.accepts("hv2"))])
     underlay = read_health(store, 0.0).hosts[1].underlay
     _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0, silent=(underlay,)))
     health = read_health(store, 0.0)
     assert health.problems == ()
-    assert health.notes == ("edge hv2 is drained, and no host sends to it; `netorch host undrain hv2` ends that",)
+    assert health.notes == ("edge hv2 is drained, and no host sends to it; to end that: netorch host undrain hv2",)
 
 
 def test_an_edge_that_does_not_answer_a_host_is_a_problem_of_that_host(store: Store, two_hosts: None) -> None:
@@ -105,8 +135,8 @@ def test_an_edge_that_does_not_answer_a_host_is_a_problem_of_that_host(store: St
     assert read_health(store, 0.0).problems == (), "they answer that they are not ready, and say themselves why"
     _say(store, keys.agent_status("hv1"), AgentStatus(version="1", pid=1, started_at=0.0, silent=silent, dead=silent))
     assert read_health(store, 0.0).problems == (
-        f"host hv1: edge hv2 ({underlay}) does not answer its probes; look at that host",
-        "host hv1: the edge 192.0.2.99 does not answer its probes; look at that host",
+        f"host hv1: edge hv2 ({underlay}) does not answer its probes; check that host",
+        "host hv1: the edge 192.0.2.99 does not answer its probes; check that host",
     )
 
 

@@ -46,7 +46,7 @@ def notes(store: Store, caller: Caller, text: str) -> tuple[str, ...]:
 
 def test_plan_and_status_name_hosts_of_different_mtus_that_share_a_vpc(store: Store, operator: Caller, two_hosts: None) -> None:
     say(store, hv1=9050, hv2=1550)
-    said = "the hosts' underlays have different MTUs (9050 on hv1, 1550 on hv2); senders are kept to the smaller one"
+    said = "the hosts' underlays have different MTUs (9050 on hv1, 1550 on hv2); senders use the smaller one"
     text = f"VPC default/web: {said}"
     assert notes(store, operator, cloud()) == (text,)
     health = read_health(store, 0.0)

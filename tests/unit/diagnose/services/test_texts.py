@@ -18,6 +18,7 @@ GOLDEN: Final = Path(__file__).with_name("texts.txt")
 _DRAWN: Final = (
     (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "MAC"),
     (r"\b([a-z]+(?:-con|-svc)?)-[0-9a-f]{13,17}\b", r"\1-ID"),
+    (r"\bflows-([0-9a-f]{6})-[0-9a-f]{16}\b", r"flows-\1-HASH"),
     (r"\b24\d\.\d+\.\d+\.\d+|\b25[0-5]\.\d+\.\d+\.\d+", "HOP"),
     (r"\be[12]\b", "eN"),
     (r"\beN, eN\b", "eN"),  # a mapped peering may choose the other edge for the answer

@@ -52,7 +52,7 @@ def test_a_gateway_endpoint_answers_at_the_edge_and_its_answer_is_followed(cloud
     assert said["reachable"]
     assert places(said)[-1] == "service"
     assert "answered by the host: proxy dev vrf" in hops(said)[-1]
-    assert "asks policies about each request" in hops(said)[-1]
+    assert "checks each request against policies" in hops(said)[-1]
     assert places(said, "answer") == ["service", "tunnel", "verify", "zone", "route", "policy", "delivery"]
 
 
@@ -65,7 +65,7 @@ def test_what_a_gateway_endpoint_does_not_take(cloud: Cloud) -> None:
 def test_an_acl_that_stops_the_answers_of_a_service_is_named(cloud: Cloud) -> None:
     cloud.run(*shlex.split("nacl rule add acme/acme/border ingress 5 deny tcp 1024-65535 --cidr 198.19.0.0/24"))
     said = repaired(cloud, A, SERVICE, "tcp/443", "SUBNET_ACL_RESTRICTION")
-    assert "is reached, but its answer dies on host hv1" in said["sentence"]
+    assert "is reached, but its answer is lost on host hv1" in said["sentence"]
 
 
 def test_an_endpoint_at_which_nobody_listens_is_told(cloud: Cloud, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ WAYS = ("there", "answer")
 
 def test_what_a_mapped_connection_does_not_carry(cloud: Cloud) -> None:
     said = refused(cloud, A, "100.65.1.99", "tcp/443", "NO_MAPPING")
-    assert said["fix"] == "look who has which address: netorch map list --vpc globex/globex"
+    assert said["fix"] == "see which interface has which address: netorch map list --vpc globex/globex"
     said = repaired(cloud, A, "100.65.1.6", "tcp/22", "ENI_SG_RULES_MISMATCH")
     assert "group web of globex/globex/two has no ingress rule that permits tcp/22 from 100.66.1.5" in said["sentence"]
 
@@ -144,14 +144,14 @@ def test_what_is_outside_of_the_mapped_range_is_told_so(cloud: Cloud) -> None:
         cloud.run(*shlex.split(f"route-table route add {table} 100.{alias}.1.0/24 via {connection}"))
     assert traced(cloud.run, A, "globex/globex/one")["reachable"]
     said = refused(cloud, A, "globex/globex/lone", "tcp/443", "PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE")
-    assert "10.0.2.5 is outside of 10.0.1.0/24" in said["sentence"]
+    assert "10.0.2.5 is outside 10.0.1.0/24" in said["sentence"]
     said = refused(cloud, LONE, "100.65.1.5", "tcp/443", "PCX_REQUIRES_ADDRESS_IN_MAPPED_RANGE")
     assert (places(said)[-1], "10.0.2.5 to 100.65.1.5 is not between" in said["sentence"]) == ("peering", True)
 
 
 def test_only_who_sees_both_vpcs_follows_packets_to_a_mapped_peer(cloud: Cloud) -> None:
     error = cloud.run("--owner", "acme", "trace", A, "100.65.1.6", "tcp/443", code=1).stderr
-    assert "only who sees both VPCs can follow packets there" in error
+    assert "only the owner of both VPCs or the operator can follow it" in error
 
 
 def test_an_interface_endpoint_says_what_it_translates(cloud: Cloud) -> None:
@@ -223,7 +223,7 @@ def test_a_consumer_sees_nothing_of_the_provider(cloud: Cloud) -> None:
     cloud.run(*shlex.split("nacl rule add bank/bank/border egress 5 deny tcp 8443 --cidr 10.0.1.0/24"))
     assert "REACHABLE" in cloud.run("--owner", "acme", "trace", A, cloud.front, "tcp/443").stdout
     said = json.loads(cloud.run("--owner", "acme", "trace", LONE, cloud.front, "tcp/80", "-o", "json", code=2).stdout)
-    assert (said["code"], said["fix"]) == ("VPCE_PORT_NOT_SERVED", "ask the provider which ports its service has")
+    assert (said["code"], said["fix"]) == ("VPCE_PORT_NOT_SERVED", "ask the provider for the ports of the service")
 
 
 def test_what_is_relayed_ends_at_the_endpoint_and_its_answer_comes_back(cloud: Cloud) -> None:

@@ -67,46 +67,51 @@ TO_AWS = msgspec.structs.replace(CONNECTION.tunnels[0], remote="198.18.9.1")
 AWS = msgspec.structs.replace(CONNECTION, tunnels=(TO_AWS, msgspec.structs.replace(TO_AWS, inside_cidr="169.254.10.4/30")))
 NOWHERE = Tunnel(inside_cidr="169.254.10.0/30")
 CASES = [
-    (facts(tunnel=NOWHERE), 1, "no_edge", "ends at no edge, because the pair has one edge only; the operator"),
+    (facts(tunnel=NOWHERE), 1, "no_edge", "ends at no edge, because the pair has only one; ask the operator"),
     (
         facts(connection=AWS, tunnel=msgspec.structs.replace(TO_AWS, edge="", address="")),
         1,
         "no_edge",
-        "because the one whose address AWS knows has gone; netorch vpn delete office",
+        "because the edge whose address AWS knows was deleted; netorch vpn delete office",
     ),
     (
         facts(connection=AWS, said=said(bgp="Active", accepted=0)),
         1,
         "bgp_down",
-        "let it speak from 169.254.10.1 as 65000 to 169.254.10.2 as 64512",
+        "configure it to peer from 169.254.10.1, AS 65000, with 169.254.10.2, AS 64512",
     ),
-    (facts(connection=AWS, drained=True), 1, "drained", "AWS knows no other, so nothing is sent; netorch host undrain e1"),
-    (facts(runs=False), 1, "no_agent", "the agent of edge e1 does not run"),
+    (
+        facts(connection=AWS, drained=True),
+        1,
+        "drained",
+        "AWS knows no other edge, so the tunnel carries nothing; netorch host undrain e1",
+    ),
+    (facts(runs=False), 1, "no_agent", "the agent of edge e1 is not running"),
     (facts(has_secret=False), 1, "no_secret", "edge e1 has no secret for it; netorch vpn rotate office --tunnel 1"),
-    (facts(said=None), 1, "nothing_said", "edge e1 has not said anything of it yet"),
+    (facts(said=None), 1, "nothing_said", "edge e1 has not reported anything yet"),
     (facts(not_ready="no BGP session"), 1, "edge_not_ready", "edge e1 is not ready: no BGP session"),
-    (facts(said=TunnelStatus()), 1, "waiting", "nothing has come from the device so far"),
-    (facts(said=TunnelStatus(ike="CONNECTING")), 1, "connecting", "negotiating now; look again"),
-    (facts(said=down("wrong_psk")), 1, "wrong_psk", "another pre-shared key than this edge; set the same on both"),
+    (facts(said=TunnelStatus()), 1, "waiting", "the device has sent nothing so far"),
+    (facts(said=TunnelStatus(ike="CONNECTING")), 1, "connecting", "negotiating; check again"),
+    (facts(said=down("wrong_psk")), 1, "wrong_psk", "different pre-shared keys; set the same key on both"),
     (
         facts(said=down("no_proposal", ours="aes256-sha256-ecp256", theirs="3des-md5-modp768")),
         1,
         "no_proposal",
-        "proposes for phase 1 3des-md5-modp768, and this edge takes aes256-sha256-ecp256",
+        "proposes 3des-md5-modp768 for phase 1, and this edge accepts aes256-sha256-ecp256",
     ),
-    (facts(said=said(problem="no_inbound", facts={"seconds": "60"})), 1, "no_inbound", "none has come in for 60 s"),
+    (facts(said=said(problem="no_inbound", facts={"seconds": "60"})), 1, "no_inbound", "none has arrived for 60 s"),
     (
         facts(said=said(bgp="Active", accepted=0)),
         1,
         "bgp_down",
-        "the tunnel is up, and BGP over it is Active: the device does not speak it; "
-        "let it speak from 169.254.10.2 as 65000 to 169.254.10.1 as 64512",
+        "the tunnel is up, and BGP over it is Active: the device does not speak BGP; "
+        "configure it to peer from 169.254.10.2, AS 65000, with 169.254.10.1, AS 64512",
     ),
     (
         facts(said=said(bgp="Active", bgp_reason="Received: Bad peer AS")),
         1,
         "bgp_wrong_as",
-        "BGP over it is Active (Received: Bad peer AS): the device calls its AS otherwise; let it speak from 169.254.10.2",
+        "BGP over it is Active (Received: Bad peer AS): the device has another AS number; configure it to peer from 169.254.10.2",
     ),
     (
         facts(said=said(bgp="Idle", bgp_reason="Automatic shutdown: Route limit exceeded")),
@@ -114,24 +119,34 @@ CASES = [
         "bgp_limit",
         "more than 100 prefixes",
     ),
-    (facts(said=said(bgp="Active", bgp_reason="Hold timer expired")), 1, "bgp_hold_timer", "has fallen silent"),
-    (facts(said=said(bgp="Active", bgp_reason="Socket: Connection refused")), 1, "bgp_refused", "nothing listens there"),
-    (facts(said=said(bgp="Active", packets_in=0)), 1, "bgp_nothing_in", "no packet has come out of the tunnel"),
-    (facts(said=said(accepted=0)), 1, "nothing_announced", "announces nothing that is taken: let it announce its networks"),
+    (facts(said=said(bgp="Active", bgp_reason="Hold timer expired")), 1, "bgp_hold_timer", "no longer answers"),
+    (
+        facts(said=said(bgp="Active", bgp_reason="Socket: Connection refused")),
+        1,
+        "bgp_refused",
+        "nothing listens on the BGP port",
+    ),
+    (facts(said=said(bgp="Active", packets_in=0)), 1, "bgp_nothing_in", "no packet has arrived through the tunnel"),
+    (
+        facts(said=said(accepted=0)),
+        1,
+        "nothing_announced",
+        "announces no prefix that the edge accepts: let it announce its networks",
+    ),
     (
         facts(connection=msgspec.structs.replace(STATIC, routes=())),
         1,
         "no_static_route",
-        "no static route says what is at the customer's; netorch vpn route add office CIDR",
+        "it has no static route to the customer's networks; netorch vpn route add office CIDR",
     ),
     (
         facts(tables=(TableFacts(name="main"), TableFacts(name="private"))),
         0,
         "not_propagated",
-        "no route table in force leads to 192.168.0.0/16 by the gateway; "
+        "no route table in use has a route to 192.168.0.0/16 through the gateway; "
         "netorch route-table propagate TABLE, for one of main, private",
     ),
-    (facts(admitted=frozenset()), 0, "closed", "no security group lets 192.168.0.0/16 in"),
+    (facts(admitted=frozenset()), 0, "closed", "no security group permits traffic from 192.168.0.0/16"),
     (facts(ranges=("192.168.0.0/16",)), 0, "own_range", "192.168.0.0/16 is inside the VPC's own ranges"),
 ]
 

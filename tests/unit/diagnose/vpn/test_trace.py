@@ -75,7 +75,7 @@ def test_nothing_goes_where_no_edge_reaches_and_the_trace_names_what_is_down(sit
         site.reach(site.edge_of("branch", number), (STATIC, Origin.VPN_STATIC))
     said = traced(site.run, "a1", "172.20.7.7", code=2)
     assert said["code"] == "BAD_STATE_ROUTE"
-    assert "no edge reaches 172.20.7.7 by it" in said["sentence"]
+    assert "no edge reaches 172.20.7.7 through it" in said["sentence"]
     assert "tunnel 1 of VPN connection branch to 203.0.113.81 at" in said["sentence"]
     assert "IKE is CONNECTING" in said["sentence"]
     assert said["fix"] == "netorch --owner acme vpn doctor acme/shop/branch"

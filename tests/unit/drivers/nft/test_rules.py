@@ -17,6 +17,7 @@ from netorch.drivers.nft.wire.messages import NotPackable
 from netorch.drivers.nft.wire.rules import Rule, expressions_of, words_of
 from netorch.drivers.nft.wire.sets import attributes_of
 from netorch.model.addr import format_ip
+from netorch.model.routing.next_hop import TARGET_HOPS
 from netorch.state.base import KernelObject
 from netorch.state.nft import NftChain, NftMap, PortChain
 from policy import nftgen
@@ -50,6 +51,10 @@ LITERALS = (
     "ip saddr 10.0.0.1 icmp type 8 icmp code 0 goto sent",
     "ip6 daddr 2001:db8::/33 icmpv6 type 0-255 icmpv6 code 4 goto sent",
     "meta mark 0x4e55 return",
+    "@nh,96,32 0xa000001 @nh,72,8 != 0x1 accept",
+    "@ll,48,64 0x6000000000010800 accept",
+    f"ip daddr 10.0.0.0/16 rt ip nexthop {TARGET_HOPS[4]} goto sent",
+    f"ip6 daddr 2001:db8::/56 rt ip6 nexthop {TARGET_HOPS[6]} goto sent",
 )
 RULES = [*rules_of([*chains.CHAINS, PORT_CHAIN]), *(("inet", chains.EGRESS, rule) for rule in LITERALS)]
 

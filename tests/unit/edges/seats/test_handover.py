@@ -385,7 +385,7 @@ def test_a_record_that_cannot_be_read_loses_its_own_connections_only(pair: Pair,
     pass_time(pair, 4)
     assert (all_use(pair, vpc), len(ports(pair, vpc, "e2")), said(pair)) == ("e2", 1, [])
     status = pair.world.agents["e2"].status
-    begun = f"1 of 2 records of connections that e1 handed over could not be read, so these connections must begin again: {key}"
+    begun = f"1 of 2 records of connections that e1 handed over are unreadable, so these connections are lost: {key}"
     assert status.of_agent().trouble.startswith(begun)
     pass_time(pair, REMEMBER_S, "e2")
     assert status.of_agent().trouble == ""

@@ -31,16 +31,19 @@ def wrong(change: dict[str, Any], bucket: str = "", version: str = "2012-10-17")
         ({"Effect": ...}, '.Effect: the effect is missing; write "Allow" or "Deny"'),
         ({"Effect": "allow"}, '.Effect: \'allow\' is not an effect; write "Allow" or "Deny"'),
         ({"Effect": ["Allow"]}, '.Effect: [\'Allow\'] is not an effect; write "Allow" or "Deny"'),
-        ({"Principal": ...}, '.Principal: the principal is missing; write "Principal": "*", and say in Condition from where'),
+        (
+            {"Principal": ...},
+            '.Principal: the principal is missing; write "Principal": "*", and restrict the sources in Condition',
+        ),
         (
             {"Principal": {"AWS": "arn:aws:iam::1:root"}},
-            ".Principal: {'AWS': 'arn:aws:iam::1:root'} is an identity, or several, and netorch knows none; "
-            'write "Principal": "*", and say in Condition from where',
+            ".Principal: {'AWS': 'arn:aws:iam::1:root'} names identities, and netorch has none; "
+            'write "Principal": "*", and restrict the sources in Condition',
         ),
         (
             {"Principal": ..., "NotPrincipal": "*"},
-            ".NotPrincipal: NotPrincipal excepts identities, and netorch knows none; "
-            'write "Principal": "*", and say in Condition from where',
+            ".NotPrincipal: NotPrincipal excludes identities, and netorch has none; "
+            'write "Principal": "*", and restrict the sources in Condition',
         ),
         ({"Action": ...}, ": there is no Action; write one of Action and NotAction"),
         ({"NotAction": "*"}, ": there are both Action and NotAction; write one of Action and NotAction"),
@@ -53,22 +56,22 @@ def wrong(change: dict[str, Any], bucket: str = "", version: str = "2012-10-17")
         ({"Resource": "b/*"}, ".Resource: 'b/*' is not a resource of S3; write arn:aws:s3:::BUCKET, arn:aws:s3:::BUCKET/* or *"),
         (
             {"Resource": ["*", "arn:aws:s3:::b/${aws:username}"]},
-            ".Resource[1]: 'arn:aws:s3:::b/${aws:username}' has a variable, and netorch replaces none; "
+            ".Resource[1]: 'arn:aws:s3:::b/${aws:username}' has a policy variable, and netorch supports none; "
             "write ${$} for a '$' itself, or leave it out",
         ),
         ({"Sid": "a.b"}, ".Sid: 'a.b' is not a Sid; use letters, digits, spaces, '-' and '_'"),
         ({"Conditions": {}}, ".Conditions: there is no element 'Conditions'; did you mean Condition?"),
         (
             {"Condition": {"StringEqual": {"aws:sourceVpc": "x"}}},
-            ".Condition.StringEqual: 'StringEqual' is not an operator that netorch knows; did you mean StringEquals?",
+            ".Condition.StringEqual: 'StringEqual' is not an operator that netorch supports; did you mean StringEquals?",
         ),
         (
             {"Condition": {"NullIfExists": {"aws:sourceVpc": "true"}}},
-            ".Condition.NullIfExists: 'NullIfExists' is not an operator that netorch knows; did you mean Null?",
+            ".Condition.NullIfExists: 'NullIfExists' is not an operator that netorch supports; did you mean Null?",
         ),
         (
             {"Condition": {"StringEquals": {"aws:SourceVpcs": "x"}}},
-            ".Condition.StringEquals[\"aws:SourceVpcs\"]: 'aws:SourceVpcs' is not a condition key that netorch knows; "
+            ".Condition.StringEquals[\"aws:SourceVpcs\"]: 'aws:SourceVpcs' is not a condition key that netorch supports; "
             "did you mean aws:sourceVpc?",
         ),
         (
@@ -108,14 +111,14 @@ def test_a_mistake_is_named_with_its_place_and_remedy(change: dict[str, Any], ex
     assert wrong(change) == expected
 
 
-def test_an_unknown_operator_is_told_which_there_are() -> None:
-    assert "; there are StringEquals, StringNotEquals, " in wrong({"Condition": {"ForAllValues:X": {"s3:prefix": "x"}}})
+def test_the_refusal_of_an_unknown_operator_lists_the_known_ones() -> None:
+    assert "; choose among StringEquals, StringNotEquals, " in wrong({"Condition": {"ForAllValues:X": {"s3:prefix": "x"}}})
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "$: this is not JSON: expecting value, in line 1, column 1; correct this place, or what stands before it"),
+        ("", "$: this is not JSON: expecting value, in line 1, column 1; correct the text there, or just before"),
         ("[]", "$: a policy is an object, not []"),
         ("{}", "$.Statement: there is no statement"),
         ('{"Statement": []}', "$.Statement: there is no statement"),
@@ -123,7 +126,7 @@ def test_an_unknown_operator_is_told_which_there_are() -> None:
         ('{"Version": "2012", "Statement": {}}', "$.Version: '2012' is not a version; write \"2012-10-17\""),
         (
             '{"Version": "2012-10-17", "Version": "2012-10-17"}',
-            "$: the key 'Version' stands twice in one object; keep one of them",
+            "$: the key 'Version' occurs twice in one object; keep one of them",
         ),
         ("[" * 20000, "$: the nesting is too deep"),
         ('{"Id": 1, "Statement": []}', "$.Id: 1 is not a text"),
@@ -140,7 +143,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 def test_a_bucket_policy_is_about_its_bucket_only() -> None:
     for resource in ("*", "arn:aws:s3:::other/*", "arn:aws:s3:::b*", "arn:aws:s3:::bb"):
-        expected = f".Resource: '{resource}' is not of the bucket b; write arn:aws:s3:::b or arn:aws:s3:::b/*"
+        expected = f".Resource: '{resource}' is not in bucket b; write arn:aws:s3:::b or arn:aws:s3:::b/*"
         assert wrong({"Resource": resource}, "b") == expected
     for resource in ("arn:aws:s3:::b", "arn:aws:s3:::b/*"):
         assert texts(json.dumps({"Statement": {**GOOD, "Resource": resource}}), "b") == []

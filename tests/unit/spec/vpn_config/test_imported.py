@@ -136,7 +136,7 @@ def test_what_netorch_writes_for_its_customers_can_be_read() -> None:
 
 def test_a_placeholder_is_no_key() -> None:
     two = msgspec.structs.replace(BGP, static=True)
-    assert "/ipsec_tunnel[2]/ike/pre_shared_key: the pre-shared key is not one" in refusal(
+    assert "/ipsec_tunnel[2]/ike/pre_shared_key: a text of " in refusal(
         FORMATS["aws-xml"](facts_of(two, GATEWAY, CIDRS), {1: KEYS[1]})
     )
 
@@ -153,7 +153,7 @@ def test_one_tunnel_is_not_enough() -> None:
         (
             'id="vpn-0f72da61c0f80742a"',
             'id="vpn-1"',
-            "aws.xml:2: /vpn_connection: 'vpn-1' is not an id of AWS's that begins with vpn-",
+            "aws.xml:2: /vpn_connection: 'vpn-1' is not an AWS id that begins with vpn-",
         ),
         ("<customer_gateway_id>cgw-0", "<customer_gateway_id>vgw-0", "/vpn_connection/customer_gateway_id: 'vgw-0"),
         ("ipsec.1", "ipsec.2", "/vpn_connection/vpn_connection_type: 'ipsec.2' is not known; write one of ipsec.1"),
@@ -161,7 +161,7 @@ def test_one_tunnel_is_not_enough() -> None:
         (
             ">203.0.113.80<",
             ">203.0.113.8<",
-            "/ipsec_tunnel[2]: an address of the customer, or an AS number, is not that of the first",
+            "/ipsec_tunnel[2]: the customer's address or an AS number differs from the first",
         ),
         ("<asn>64512</asn>", "<asn>65000</asn>", "both ends have the AS number 65000"),
         ("<asn>64512</asn>", "<asn>many</asn>", "/vpn_gateway/bgp/asn: 'many' is not a number from 1 to 4294967294"),
@@ -185,10 +185,10 @@ def test_one_tunnel_is_not_enough() -> None:
         (">28800<", ">86400<", "/ike/lifetime: '86400' is not a number from 900 to 28800"),
         (">28800<", ">900<", "phase2_lifetime: 3600 is out of range"),
         (">3600<", ">036<", "/ipsec/lifetime: '036' is not a number"),
-        ("key_of.tunnel.1", "short", "/ipsec_tunnel/ike/pre_shared_key: the pre-shared key is not one: it has 5 characters"),
-        ("key_of.tunnel.1", "<b>key_of.tunnel.1</b>", "/ike/pre_shared_key: the pre-shared key is not one: it has 0 characters"),
+        ("key_of.tunnel.1", "short", "/ipsec_tunnel/ike/pre_shared_key: a text of 5 characters is not a pre-shared key"),
+        ("key_of.tunnel.1", "<b>key_of.tunnel.1</b>", "/ike/pre_shared_key: a text of 0 characters is not a pre-shared key"),
         ("<mode>main</mode>", "<mode>main</mode><mode>main</mode>", "/ike: there are 2 elements mode"),
-        ("<ike>", "<ikf>", "that is no XML: mismatched tag"),
+        ("<ike>", "<ikf>", "this is not XML: mismatched tag"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(old: str, new: str, said: str) -> None:
@@ -213,16 +213,16 @@ LAUGHS = '<!DOCTYPE lol [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><vpn_connection i
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (LAUGHS.encode(), "aws.xml:1: /: there is a document type, which may define entities"),
-        (b'<!DOCTYPE v SYSTEM "file:///etc/passwd"><v/>', "there is a document type"),
-        (b"<v>&undefined;</v>", "aws.xml:1: /v: that is no XML: undefined entity"),
-        (b"", "that is no XML: no element found"),
-        (b"   ", "that is no XML: no element found"),
-        (b"<v/><v/>", "that is no XML: junk after document element"),
-        (b"<v>\x00</v>", "that is no XML: not well-formed (invalid token)"),
+        (LAUGHS.encode(), "aws.xml:1: /: the file has a document type, which may define entities"),
+        (b'<!DOCTYPE v SYSTEM "file:///etc/passwd"><v/>', "has a document type"),
+        (b"<v>&undefined;</v>", "aws.xml:1: /v: this is not XML: undefined entity"),
+        (b"", "this is not XML: no element found"),
+        (b"   ", "this is not XML: no element found"),
+        (b"<v/><v/>", "this is not XML: junk after document element"),
+        (b"<v>\x00</v>", "this is not XML: not well-formed (invalid token)"),
         (b"<v>\xff</v>", "/: byte 3 is not UTF-8"),
         (TEXT.encode("utf-16"), "is not UTF-8"),
-        (b"<v>" * 17 + b"</v>" * 17, "more than 16 in each other"),
+        (b"<v>" * 17 + b"</v>" * 17, "nested deeper than 16"),
         (b"<v>" + b"<w/>" * 3000 + b"</v>", "there are more than 2000 elements"),
         (b"<v>" + b" " * MAX_BYTES + b"</v>", "the file is larger than 64 KiB"),
     ],

@@ -202,7 +202,7 @@ def test_the_providers_file_accepts_and_rejects_and_leaves_it_to_commands(
     (half,) = web(store).each(EndpointConnection)
     with_list = PROVIDER.replace("acme/web/db", half.id)
     plan = planned(store, globex, "vpcs:" + PROVIDER, "/globex.yaml")  # globex may not see acme's names
-    assert (plan.changes, "accepts acme/web/db, which has not asked so far" in plan.notes[-1]) == ((), True)
+    assert (plan.changes, "accepts acme/web/db, which has not requested a connection yet" in plan.notes[-1]) == ((), True)
     plan = applied(store, globex, "vpcs:" + with_list, "/globex.yaml")
     assert summary(plan) == [("change", "endpoint-connection", f"globex/data/db/{half.id}")]
     assert endpoint(store).state is EndpointState.AVAILABLE
@@ -266,7 +266,7 @@ def test_a_service_whose_subnets_are_full_accepts_nothing_more(store: Store, ope
 def test_a_subnet_in_which_a_connection_has_its_address_stays(store: Store, operator: Caller) -> None:
     applied(store, operator, FILE)
     without = FILE.replace("{name: link, cidr: 10.0.9.0/28}, ", "").replace("subnet: link", "subnet: more")
-    with refused("DependencyViolation", "of a connection with a service; reject that connection first"):
+    with refused("DependencyViolation", "of a connection to a service; reject that connection first"):
         planned(store, operator, without.replace("[link], ports", "[more], ports"))
 
 
@@ -278,19 +278,19 @@ SERVICE = {"name": "db", "subnets": "[link]", "ports": "[tcp/443]"}
     [
         ("name", "first", "'first' is also the name of endpoint_services[0]", "rename one"),
         ("subnets", "[]", "there are no subnets", "name at least one"),
-        ("subnets", "[link, link]", "stands here twice", "remove one"),
+        ("subnets", "[link, link]", "is listed twice", "remove one"),
         ("subnets", "[lnk]", "'lnk'", "link"),
         ("ports", "[]", "there are no ports", "name at least one"),
         ("ports", "[icmp/8]", "'icmp/8' is not a port", "tcp/443:8443"),
         ("ports", "[tcp/0]", "'tcp/0' is not a port", "tcp/443"),
         ("ports", "['tcp/443:80', tcp/443]", "tcp/443 is the same port as ports[0]", "remove one"),
         ("targets", "[db-9]", "there is no instance 'db-9'", "an interface"),
-        ("targets", "[db-1, db-1]", "stands here twice", "remove one"),
+        ("targets", "[db-1, db-1]", "is listed twice", "remove one"),
         ("principals", "[a/b]", "a/b", "write an owner, or '*'"),
-        ("principals", "[acme, acme]", "stands here twice", "remove one"),
+        ("principals", "[acme, acme]", "is listed twice", "remove one"),
         ("accept", "[web/db]", "'web/db' is not an endpoint", "OWNER/VPC/ENDPOINT"),
-        ("accept", "[acme/web/db, acme/web/db]", "stands here twice", "remove one"),
-        ("acceptance_required", "false, accept: [acme/web/db]", "nobody has to accept", "remove one of the two"),
+        ("accept", "[acme/web/db, acme/web/db]", "is listed twice", "remove one"),
+        ("acceptance_required", "false, accept: [acme/web/db]", "so every connection is accepted", "remove one of the two"),
         ("private_dns_name", "'no name'", "'no name'", ""),
     ],
 )
@@ -318,7 +318,7 @@ def test_what_no_endpoint_service_can_be_is_refused_with_its_place(field: str, v
         ("subnets", "[]", "there are no subnets", "name at least one"),
         ("subnets", "[x]", "'x'", "a"),
         ("security_groups", "[clint]", "'clint'", "clients"),
-        ("security_groups", "[clients, clients]", "stands here twice", "remove one"),
+        ("security_groups", "[clients, clients]", "is listed twice", "remove one"),
         ("addresses", "[10.0.1.4]", "'addresses'", ""),
     ],
 )

@@ -140,9 +140,9 @@ def test_the_owner_of_a_bucket_declares_its_policy_and_the_operators_file_leaves
         planned(store, globex, own.replace("owner: acme", "owner: globex"))
     with refused("UnauthorizedOperation", "bucket acme/xxx: is not yours"):
         planned(store, globex, own)
-    with refused("UnauthorizedOperation", "service 's3': services are the operator's"):
+    with refused("UnauthorizedOperation", "service 's3': only the operator may change services"):
         planned(store, acme, plain)
-    with refused("UnauthorizedOperation", "only the operator says of which service it is; write service: s3"):
+    with refused("UnauthorizedOperation", "only the operator assigns its service; write service: s3"):
         planned(store, acme, own.replace("com.netorch.s3", "s4"))
     plan = applied(store, acme, own)
     assert lines(plan) == [("policy", "", "1 statement")]
@@ -176,16 +176,16 @@ def test_a_new_service_keeps_off_what_is_there(store: Store, operator: Caller) -
 @pytest.mark.parametrize(
     ("field", "value", "what", "fix"),
     [
-        ("name", "S3", "'S3' is not the name of a service", "small letters"),
+        ("name", "S3", "'S3' is not a service name", "lowercase letters"),
         ("name", "s2", "'s2' is also the name of gateway_services[0]", "rename one"),
         ("prefixes", "[]", "has 0 prefixes", "write 1 to 32"),
         ("prefixes", "[16.0.0.0/4]", "16.0.0.0/4 is too large", "choose a /8"),
         ("prefixes", "['fd00::/64']", "is IPv6", "198.19.0.0/24"),
         ("prefixes", "[198.19.2.0/25]", "overlaps 198.19.2.0/24 of gateway_services[0]", "free"),
-        ("upstream", "s3.example.com", "'s3.example.com' is not where", "http://ADDRESS:PORT"),
+        ("upstream", "s3.example.com", "'s3.example.com' is not the URL", "http://ADDRESS:PORT"),
         ("tls", "here", "'here' is not an IPv4 address and a port", "192.0.2.80:9000"),
-        ("hosts", "[S3.example.com]", "is not the name of a host", "small letters"),
-        ("hosts", "[s3.example.com, s3.example.com]", "stands here twice", "remove one"),
+        ("hosts", "[S3.example.com]", "is not a host name", "write it in lowercase"),
+        ("hosts", "[s3.example.com, s3.example.com]", "is listed twice", "remove one"),
     ],
 )
 def test_what_no_service_can_be_is_refused_with_its_place(field: str, value: str, what: str, fix: str) -> None:
@@ -200,12 +200,12 @@ def test_what_no_service_can_be_is_refused_with_its_place(field: str, value: str
 @pytest.mark.parametrize(
     ("bucket", "what", "fix"),
     [
-        ("name: X, service: s3", "'X' is not the name of a bucket", "3 to 63"),
+        ("name: X, service: s3", "'X' is not a bucket name", "3 to 63"),
         ("name: abc, service: s3", "the name of buckets[0]", "rename one"),
-        ("name: xyz, service: S3", "'S3' is not the name of a service", "small letters"),
+        ("name: xyz, service: S3", "'S3' is not a service name", "lowercase letters"),
         ("name: xyz, service: s3, owner: ''", "the name is empty", "letters"),
         ("name: xyz, service: s3, policy: '{}'", "$.Statement: there is no statement", "write e.g."),
-        (f"name: xyz, service: s3, policy: '{DENY}'", "'arn:aws:s3:::xxx' is not of the bucket xyz", "arn:aws:s3:::xyz"),
+        (f"name: xyz, service: s3, policy: '{DENY}'", "'arn:aws:s3:::xxx' is not in bucket xyz", "arn:aws:s3:::xyz"),
         ("name: xyz, service: s3, policy: {Version: 1}", "found a mapping where text is needed", "write text"),
     ],
 )

@@ -86,7 +86,7 @@ def test_other_user_data_are_another_instance_and_none_in_the_file_leave_what_th
         ("metadata_options: {http_put_response_hop_limit: 65}", "the hop limit 65 is out of range", "choose 1 to 64"),
         ("metadata_options: {hop_limit: 1}", "'hop_limit'", "http_put_response_hop_limit"),
         ("user_data_base64: '???'", "the user data are not base64", "encode them"),
-        ("user_data: a, user_data_base64: YQ==", "user_data is set, too", "write one of the two"),
+        ("user_data: a, user_data_base64: YQ==", "user_data is also set", "keep one of the two"),
         (f"user_data: {'x' * (USER_DATA_MOST + 1)}", f"have {USER_DATA_MOST + 1} bytes", f"within {USER_DATA_MOST}"),
     ],
 )

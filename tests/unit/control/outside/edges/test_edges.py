@@ -46,7 +46,7 @@ def test_an_uplink_is_read_and_written_alike(text: str) -> None:
         ("eth2,198.18.0.21/24,198.18.0.254,2001:db8::21/64", "is not an uplink"),
         ("eth/2,198.18.0.21/24,198.18.0.254", "is not the name of a network device"),
         ("eth2,198.18.0.21,198.18.0.254", "not a prefix"),
-        ("eth2,198.18.0.21/32,198.18.0.254", "of no network that could hold a gateway"),
+        ("eth2,198.18.0.21/32,198.18.0.254", "in a network without room for a gateway"),
         ("eth2,198.18.0.255/24,198.18.0.254", "198.18.0.255 is the broadcast address of 198.18.0.0/24"),
         ("eth2,198.18.0.0/24,198.18.0.254", "198.18.0.0 is the network address of 198.18.0.0/24"),
         ("eth2,198.18.0.21/24,198.18.0.21", "the edge's own address"),
@@ -66,7 +66,7 @@ def test_a_bad_uplink_says_what_is_wrong(text: str, what: str) -> None:
     [
         (64601, 0, "has only one of the AS numbers"),
         (0, 64512, "has only one of the AS numbers"),
-        (64601, 64601, "have one AS number"),
+        (64601, 64601, "have the same AS number"),
         (23456, 64512, "23456 is not the number"),
         (64601, 1 << 32, "is not the number"),
         (-1, 64512, "-1 is not the number"),
@@ -166,7 +166,7 @@ def test_two_edges_have_different_uplink_addresses(store: Store, operator: Calle
     ):
         found = parse_uplink(uplink)
         assert isinstance(found, Uplink)
-        text = f"host 'e3': the uplink address {address} is edge {other}'s; give each edge its own"
+        text = f"host 'e3': edge {other} has the uplink address {address}; give each edge its own"
         with refused("InvalidParameterValue", text):
             hosts.create_host(store, operator, **east, uplink=uplink)  # type: ignore[arg-type]
         with refused("InvalidParameterValue", text):
@@ -197,7 +197,7 @@ def test_of_two_edges_with_one_uplink_address_that_are_made_at_once_one_is_refus
     hosts.create_host(store, operator, name="e2", underlay="192.0.2.22", role=Role.EDGE, pair="east", uplink=text)
     with pytest.raises(Conflict):
         apply_cloud(store, plan)
-    with refused("InvalidParameterValue", "the uplink address 198.18.0.21 is edge e2's"):
+    with refused("InvalidParameterValue", "edge e2 has the uplink address 198.18.0.21"):
         plan_cloud(store, operator, declared)
 
 

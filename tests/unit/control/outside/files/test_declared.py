@@ -78,7 +78,7 @@ def test_an_export_makes_the_same_again_somewhere_else(store: Store, operator: C
 def test_an_edge_keeps_its_pair(store: Store, operator: Caller) -> None:
     apply(store, operator, OUTSIDE)
     for other in (edge("e1", 21, "east"), msgspec.structs.replace(EDGES[0], pair="", uplink=None)):
-        with refused("InvalidParameterValue", "has the pair west, which a file does not change; netorch host update e1"):
+        with refused("InvalidParameterValue", "has the pair west, which a file cannot change; netorch host update e1"):
             plan_cloud(store, operator, Cloud(hosts=[other]))
     tagged = msgspec.structs.replace(EDGES[0], tags={"rack": "7"})
     assert summary(apply(store, operator, Cloud(hosts=[tagged]))) == [("change", "host", "e1")]
@@ -96,7 +96,7 @@ def test_pools_change_their_ranges_but_not_their_pair(store: Store, operator: Ca
     exchanged = [west, msgspec.structs.replace(east, cidrs=["203.0.113.64/28"])]
     apply(store, operator, Cloud(address_pools=exchanged))
     assert read_inventory(store).pools["east"].record.cidrs == ("203.0.113.64/28",)
-    with refused("InvalidParameterValue", "arrive at pair west, which cannot be changed"):
+    with refused("InvalidParameterValue", "are routed to pair west, which cannot be changed"):
         plan_cloud(store, operator, Cloud(address_pools=[msgspec.structs.replace(west, pair="east")]))
     with refused("DependencyViolation", "in use"):
         plan_cloud(store, operator, Cloud(address_pools=[msgspec.structs.replace(west, cidrs=["203.0.113.96/28"])]))
@@ -104,7 +104,7 @@ def test_pools_change_their_ranges_but_not_their_pair(store: Store, operator: Ca
         plan_cloud(store, operator, Cloud(address_pools=[wide]))
     with refused("InvalidParameterValue", "pair north has no edges"):
         plan_cloud(store, operator, Cloud(address_pools=[AddressPoolDecl(name="n", pair="north", cidrs=["203.0.113.96/28"])]))
-    with refused("UnauthorizedOperation", "pools are the operator's"):
+    with refused("UnauthorizedOperation", "only the operator may declare pools"):
         plan_cloud(store, acme, Cloud(address_pools=[wide]))
     clean(store)
 
@@ -120,7 +120,7 @@ def test_a_gateway_that_is_not_declared_ends_and_the_plan_says_what_that_cuts(st
     changes = {change.kind: change for change in plan.changes}
     assert "3 public address(es) lead nowhere" in changes["internet-gateway"].breaks
     assert {"e1", "e2", "hv1"} <= set(changes["internet-gateway"].hosts)
-    assert changes["instance"].breaks.startswith("connections by 203.0.113.")
+    assert changes["instance"].breaks.startswith("connections through 203.0.113.")
     assert public(store) == {"web-2": "*", "job": "*"}
     assert list(records(store, name="shop").each(GatewayMapping)) == []
     clean(store)
@@ -133,7 +133,7 @@ def test_a_gateways_tags_change_and_its_name_does_not(store: Store, operator: Ca
     apply(store, operator, OUTSIDE)
     plan = apply(store, operator, cloud(internet_gateway=InternetGatewayDecl()))
     assert summary(plan) == [("change", "internet-gateway", "acme/shop/gw")]
-    with refused("InvalidParameterValue", "is called gw, and that never changes; write name: gw"):
+    with refused("InvalidParameterValue", "has the name gw, which cannot be changed; write name: gw"):
         plan_cloud(store, operator, cloud(internet_gateway=InternetGatewayDecl(name="other")))
 
 
@@ -145,7 +145,7 @@ def test_an_elastic_ip_goes_from_instance_to_instance(store: Store, operator: Ca
     }
     assert shown["acme/shop/web-1"][0] == [("elastic_ip", True, "")]
     assert shown["acme/shop/web-2"][0] == [("elastic_ip", False, "web"), ("public_address", True, "")]
-    assert all(breaks.startswith("connections by 203.0.113.") for _, breaks in shown.values())
+    assert all(breaks.startswith("connections through 203.0.113.") for _, breaks in shown.values())
     assert public(store) == {"web-2": "web", "job": "*"}
     clean(store)
     both = [WEB, ElasticIpDecl(name="spare", owner="acme")]
@@ -180,7 +180,7 @@ def test_an_elastic_ip_that_a_file_made_is_given_back_and_the_plan_says_so(store
     other = addresses.allocate_address(store, acme, name="others")
     plan = apply(store, operator, cloud())
     assert summary(plan) == [("delete", "elastic-ip", "acme/spare")]
-    assert plan.changes[0].breaks == "203.0.113.9 is given back"
+    assert plan.changes[0].breaks == "203.0.113.9 is released"
     renamed = msgspec.structs.replace(WEB, name="www")
     plan = apply(store, operator, cloud([renamed], instances=instances(web_1={"elastic_ip": "www"})))
     assert ("delete", "elastic-ip", "acme/web") in summary(plan)
@@ -200,9 +200,9 @@ def test_an_address_may_be_taken_that_the_same_plan_gives_back(store: Store, ope
 
 def test_an_elastic_ip_is_not_another_ones_address(store: Store, operator: Caller, acme: Caller) -> None:
     apply(store, operator, cloud([msgspec.structs.replace(WEB, address="203.0.113.9")]))
-    with refused("InvalidParameterValue", "its address is 203.0.113.9, which never changes"):
+    with refused("InvalidParameterValue", "its address is 203.0.113.9, which cannot be changed"):
         plan_cloud(store, operator, cloud([msgspec.structs.replace(WEB, address="203.0.113.8")]))
-    with refused("InvalidParameterValue", "its pool is west, which never changes"):
+    with refused("InvalidParameterValue", "its pool is west, which cannot be changed"):
         plan_cloud(store, operator, cloud([msgspec.structs.replace(WEB, pool="east")]))
     with refused("InvalidIPAddress.InUse", "203.0.113.9"):
         plan_cloud(store, operator, cloud([WEB, ElasticIpDecl(name="b", owner="acme", address="203.0.113.9")]))
@@ -221,7 +221,7 @@ def test_an_address_of_another_pair_is_refused_and_decides_where_a_new_gateway_i
     moved = cloud([WEB, far], instances=instances(web_1={"elastic_ip": "far"}))
     plan = plan_cloud(store, operator, moved)
     assert [stuck.path for stuck in plan.stuck] == ["acme/shop"]
-    assert "is of pool east, whose addresses do not arrive at the VPC's internet gateway" in str(plan.stuck[0].error)
+    assert "is in pool east, which is not routed to the VPC's internet gateway" in str(plan.stuck[0].error)
     beside = msgspec.structs.replace(SHOP, name="beside", cidrs=["10.1.0.0/16"], instances=[], subnets=[], route_tables=[])
     eastern = msgspec.structs.replace(SHOP, name="far", instances=[msgspec.structs.replace(SHOP.instances[0], elastic_ip="far")])
     apply(store, operator, msgspec.structs.replace(OUTSIDE, elastic_ips=[WEB, far], vpcs=[SHOP, beside, eastern]))
@@ -282,7 +282,7 @@ def test_most_of_a_files_elastic_ips_are_released_only_when_that_is_allowed(stor
     many = [ElasticIpDecl(name=f"ip-{n}", owner="acme") for n in range(10)]
     apply(store, operator, msgspec.structs.replace(OUTSIDE, vpcs=[], elastic_ips=many))
     plan = plan_cloud(store, operator, msgspec.structs.replace(OUTSIDE, vpcs=[], elastic_ips=many[:4]))
-    with refused("OperationNotPermitted", "the plan ends 6 of 10 elastic IP addresses"):
+    with refused("OperationNotPermitted", "the plan deletes 6 of 10 elastic IP addresses"):
         apply_cloud(store, plan)
 
 
@@ -332,7 +332,7 @@ def test_an_elastic_ip_is_taken_from_an_instance_that_no_file_declares(store: St
     assert [(d.field, d.before, d.after) for d in moved.differences] == [
         ("interface", f"{placed.eni.id} of VPC acme/others", "instance db")
     ]
-    assert moved.breaks == f"connections by {spare.address} end"
+    assert moved.breaks == f"connections through {spare.address} end"
     clean(store)
 
 
@@ -377,5 +377,5 @@ def test_all_that_keeps_a_file_from_being_applied_is_said_at_once(store: Store, 
         plan_cloud(store, operator, msgspec.structs.replace(file, vpcs=[*file.vpcs, second]))
     lines = str(caught.value).splitlines()
     assert [line.partition(": ")[0] for line in lines] == ["InvalidParameterValue", "AddressLimitExceeded", "VPC acme/second"]
-    assert "its pool is west, which never changes" in lines[0]
+    assert "its pool is west, which cannot be changed" in lines[0]
     assert "VpcLimitExceeded" in lines[2]

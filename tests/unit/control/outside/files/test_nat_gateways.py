@@ -94,7 +94,7 @@ def test_what_is_exported_is_found_unchanged_and_made_again_elsewhere(store: Sto
 def test_one_that_is_not_declared_ends_and_the_internet_gateway_with_it(store: Store, operator: Caller) -> None:
     apply(store, operator, file())
     plan = apply(store, operator, file(nat_gateways=[], route_tables=SHOP.route_tables, subnets=SHOP.subnets))
-    assert changed(plan) == {"out": ("delete", [], "connections through it end; routes to it lead nowhere")}
+    assert changed(plan) == {"out": ("delete", [], "connections through it end; routes to it become black holes")}
     assert (gateways(store), len(held(store))) == ({}, 4)  # the elastic IP is kept
     clean(store)
     apply(store, operator, file())
@@ -210,7 +210,7 @@ def test_an_elastic_ip_without_a_name_stays_and_a_new_gateway_needs_one_with(
     ]
     (stuck,) = plan_cloud(MemoryStore(), operator, exported).stuck
     assert str(stuck.error) == (
-        "MissingParameter: NAT gateway 'out': names no elastic IP, and a new one needs one; write elastic_ips: [NAME]"
+        "MissingParameter: NAT gateway 'out': names no elastic IP, and a new NAT gateway needs one; write elastic_ips: [NAME]"
     )
 
 
@@ -276,7 +276,7 @@ def test_a_secondary_elastic_ip_comes_and_goes_without_another_gateway(store: St
     assert sorted(translations(store).values()) == ["shared", "spare"]
     clean(store)
     plan = apply(store, operator, file(ALL))
-    assert changed(plan) == {"out": ("change", [("elastic_ips", "spare", "")], "connections by 203.0.113.9 end")}
+    assert changed(plan) == {"out": ("change", [("elastic_ips", "spare", "")], "connections through 203.0.113.9 end")}
     assert (list(translations(store).values()), gateways(store)["out"]) == (["shared"], before)
     assert "203.0.113.9" in held(store)
     assert [kv for kv in store.list("alloc/ip/").kvs if before.eni.encode() in kv.value] != []
@@ -324,8 +324,8 @@ def test_what_takes_the_elastic_ip_of_another_files_gateway_is_told_of_the_gatew
     private = {name: address for address, name in translations(store).items()}
     public = {m.private_address: m.address for m in records(store, name="shop").each(PublicMapping) if m.eni == nat.eni}
     for decl, why in (
-        (SPARE, f"is a secondary one of NAT gateway {nat.id}; first: netorch nat disassociate-address {nat.id}"),
-        (SHARED, f"is the primary one of NAT gateway {nat.id} as long as that exists"),
+        (SPARE, f"is a secondary address of NAT gateway {nat.id}; first: netorch nat disassociate-address {nat.id}"),
+        (SHARED, f"is the primary address of NAT gateway {nat.id}; first: netorch nat delete"),
     ):
         web = InstanceDecl(name="web", subnet="front", elastic_ip=decl.name)
         cafe = msgspec.structs.replace(SHOP, name="cafe", instances=[web])

@@ -208,8 +208,8 @@ def test_what_has_no_range_is_stuck_and_the_rest_goes_on(store: Store, operator:
     assert [(stuck.path, str(stuck.error)) for stuck in plan.stuck] == [
         (
             "acme/six",
-            "InsufficientAddressCapacity: VPC 'six': there is no address pool with IPv6 ranges that will do; "
-            "the operator makes one: netorch address pool create NAME --pair PAIR --cidr CIDR",
+            "InsufficientAddressCapacity: VPC 'six': there is no address pool with IPv6 ranges that is suitable; "
+            "ask the operator to create one: netorch address pool create NAME --pair PAIR --cidr CIDR",
         )
     ]
     apply_cloud(store, plan)

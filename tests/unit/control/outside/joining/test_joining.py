@@ -234,7 +234,7 @@ def test_an_edge_that_is_being_deleted_gets_no_seats(operator: Caller, few: None
     store.after = dies
     with suppress(Killed):
         hosts.delete_host(store, operator, "e2")
-    with refused("IncorrectState", "host e2: is being deleted, or changed"):
+    with refused("IncorrectState", "host e2: is being deleted or changed"):
         undrain_host(store, operator, "e2")
     assert drained(store)
     hosts.delete_host(store, operator, "e2")

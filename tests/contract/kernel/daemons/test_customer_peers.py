@@ -19,8 +19,8 @@ from netorch.state.link import AdminUp, Vrf
 from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_name, vrf_table
 from netorch.state.op import Create, Delete, Replace
 from netorch.state.owner import overlay_netns
-from tests.contract.kernel import birds
 from tests.contract.kernel.both import FakeStand
+from tests.contract.kernel.daemons import birds
 from tests.contract.kernel.stands import HOST, Stand, create, events_of, missing, refusals, there
 from tests.rig.world import wait_for
 

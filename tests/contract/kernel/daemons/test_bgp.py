@@ -16,7 +16,7 @@ from netorch.state.daemons.bgp import Announcement, BgpPeer
 from netorch.state.link import LOOPBACK, AdminUp
 from netorch.state.netns import Namespace
 from netorch.state.op import Create, Delete, Replace
-from tests.contract.kernel import birds
+from tests.contract.kernel.daemons import birds
 from tests.contract.kernel.stands import Stand, by_key, create, events_of, missing, refusals, there
 from tests.rig.world import wait_for
 

@@ -184,7 +184,7 @@ def test_an_agent_makes_no_store_and_says_what_is_missing(site: Site, loss: str)
     for suffix in ("-wal", "-shm", ".rev", ".lock") if loss == "removed with all beside it" else ():
         Path(f"{site.path}{suffix}").unlink(missing_ok=True)
     site.settle()
-    assert any(word in site.agent.follower.trouble for word in ("does not exist", "put back a backup"))
+    assert any(word in site.agent.follower.trouble for word in ("does not exist", "restore a backup"))
     assert loss == "emptied" or not site.path.exists()
     assert site.kernel.objects == before
     site.agent.close()

@@ -40,11 +40,15 @@ class History:
             with suppress(Compacted):
                 self.kept = (kept, store.mark(kept))
 
-    def check(self, store: Store) -> None:
-        """Raise OtherHistory for a store that does not contain the history that this host has followed."""
+    def check(self, store: Store) -> int:
+        """Return the store's revision.
+
+        Raises:
+          OtherHistory: the store does not contain the history that this host has followed.
+        """
         current = store.revision()
         if not self.uid:
-            return
+            return current
         if store.uid != self.uid:
             raise OtherHistory(_refusal(f"another store ({store.uid}, this host has followed {self.uid})"))
         if current < self.revision:
@@ -52,15 +56,16 @@ class History:
         for revision, mark in ((self.revision, self.mark), self.kept):
             with suppress(Compacted):
                 if mark and store.mark(revision) != mark:
-                    raise OtherHistory(_refusal(f"a copy that went on by itself (at revision {revision} it differs)"))
+                    raise OtherHistory(_refusal(f"a copy that was changed on its own (it differs at revision {revision})"))
                 if mark:
-                    return
+                    return current
         if self.mark:
             raise OtherHistory(_refusal(f"a store that cannot tell whether its revision {self.revision} is the one seen here"))
+        return current
 
 
 def _refusal(what: str) -> str:
     return (
-        f"store: this is {what}; the host keeps what it has. "
-        "If the store is right, stop the agent, remove its snapshot file and start it again"
+        f"store: this is {what}; the host keeps its present state. "
+        "If the store is right, stop the agent, remove its snapshot file and start the agent again"
     )

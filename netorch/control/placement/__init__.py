@@ -1,0 +1,1 @@
+"""Placement: which host carries a new instance, and the evacuation of hosts."""

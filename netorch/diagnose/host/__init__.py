@@ -1,0 +1,1 @@
+"""What one host on this machine holds, against the store."""

@@ -1,0 +1,1 @@
+"""An instance that moves under a TCP connection."""
