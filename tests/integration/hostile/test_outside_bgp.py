@@ -79,7 +79,24 @@ def test_both_sides_speak_with_the_highest_ttl(speaking: Speaking) -> None:
 
 
 def test_forged_bfd_from_afar_ends_no_session(speaking: Speaking) -> None:
-    """AdminDown, as from the router, with the discriminators seen on the wire. Source: RFC 5880 section 4.1."""
+    """A slow machine may end a session itself: no BFD packet within 900 ms. A packet that is taken ends it every time."""
+    for _ in range(5):
+        since = speaking.border.ask("show protocols e1")
+        forge_bfd(speaking)
+        if speaking.border.ask("show protocols e1") == since:
+            break
+        speaking.wait_for_both()
+    else:
+        pytest.fail("each forged packet ended the session")
+    wait_for(lambda: all(speaking.border.established(edge) for edge in EDGES), "both sessions")
+
+
+def forge_bfd(speaking: Speaking) -> None:
+    """Send AdminDown as from the router, with the discriminators seen on the wire, and wait until the edge has taken it in.
+
+    Source: RFC 5880 section 4.1.
+    """
+    before = counters(speaking.outskirts, "e1")["border_ttl"]
     with PacketListener(BORDER, "to-e1") as wire:
         found: list[bytes] = []
 
@@ -94,11 +111,9 @@ def test_forged_bfd_from_afar_ends_no_session(speaking: Speaking) -> None:
     datagram = bytearray(found[-1][20:])
     datagram[9] = datagram[9] & 0x3F  # state: AdminDown
     datagram[6:8] = bytes(2)
-    since = speaking.border.ask("show protocols e1")
     for ttl in (1, 254):
         send(ip_packet(ROUTER, ADDRESSES["e1"], socket.IPPROTO_UDP, bytes(datagram), ttl=ttl))
     with PacketListener(BORDER, "to-e1") as wire:
         send(opening(31001, 255))
         wait_for(lambda: any(is_answer(frame, 31001) for frame in wire.take()), "the answer to what was sent last")
-    assert speaking.border.ask("show protocols e1") == since
-    assert {edge: speaking.border.established(edge) for edge in EDGES} == dict.fromkeys(EDGES, True)
+    assert counters(speaking.outskirts, "e1")["border_ttl"] >= before + 2

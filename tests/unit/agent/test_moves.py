@@ -46,6 +46,24 @@ def test_a_moved_instance_settles_at_its_new_host(world: World) -> None:
     world.assert_settled()
 
 
+def test_the_old_host_ends_the_lease_of_a_port_that_was_taken_over(world: World) -> None:
+    """The daemon keeps a lease whose port is gone, so the agent must end it."""
+    _, subnet = world.vpc("a")
+    placed = world.run(subnet, "hv1")
+    world.settle(2)
+    lease = ("dhcp-lease", "underlay", port_name(placed.eni.id))
+    assert lease in world.kernels["hv1"].objects
+    move(world, placed, "hv2")
+    while mapping_of(world, placed).host == "hv1":
+        world.turn("hv1", audits=False)
+        for _ in range(4):  # so that the old host learns at once that the port is gone, and that the mapping names another host
+            world.turn("hv2", audits=False)
+        world.clock.now += 0.05
+    world.settle(10, audits=False)
+    assert lease in world.kernels["hv2"].objects
+    assert lease not in world.kernels["hv1"].objects
+
+
 @pytest.mark.parametrize("restarts", ["hv1", "hv2", "both"])
 def test_a_move_survives_a_restart_at_every_moment(world: World, restarts: str) -> None:
     _, subnet = world.vpc("a")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from netorch.model.services.dhcp_options import DhcpOptions
-from netorch.state.base import Key, link_key
+from netorch.state.base import Key
 from netorch.state.daemons.services.base import ServiceObject, ServiceSocket, SocketType
 from netorch.state.nft import DHCP_GROUP
 from netorch.state.order import Order
@@ -39,7 +39,10 @@ class DhcpEar(ServiceObject, frozen=True, kw_only=True):
 
 
 class DhcpLease(ServiceObject, frozen=True, kw_only=True):
-    """The DHCP options for the interface at a port. Its address does not depend on the lease."""
+    """The DHCP options for the interface at a port. Its address does not depend on the lease.
+
+    It names its port and has no socket of it, so the daemon keeps it when another host takes the port over.
+    """
 
     kind: ClassVar[str] = "dhcp-lease"
     order: ClassVar[int] = Order.SERVICE_DATA
@@ -58,10 +61,6 @@ class DhcpLease(ServiceObject, frozen=True, kw_only=True):
     @property
     def key(self) -> Key:
         return (self.kind, self.netns, self.ifname)
-
-    @property
-    def needs(self) -> Key | None:
-        return link_key(self.ifname)
 
     def text(self) -> str:
         told = self.options

@@ -9,15 +9,17 @@ import msgspec
 
 from netorch.drivers.base import Lost
 from netorch.drivers.services.driver import Services
+from netorch.model.services.dhcp_options import DhcpOptions
 from netorch.plan.diff import diff
 from netorch.state.base import UNDERLAY, KernelObject
+from netorch.state.daemons.services.dhcp import DhcpLease
 from netorch.state.daemons.services.names import NameListener
 from netorch.state.l3 import Address
 from netorch.state.link import AdminUp, vrf_of
 from netorch.state.op import Create, Delete
 from tests.contract.kernel.both import FakeStand
 from tests.contract.kernel.daemons import service_daemons
-from tests.contract.kernel.stands import Stand, by_key, create, events_of, missing, refusals
+from tests.contract.kernel.stands import MAC, VETH, VNI, VRF, Stand, by_key, create, events_of, missing, refusals
 from tests.rig.world import wait_for
 
 
@@ -94,6 +96,28 @@ def test_a_listener_goes_with_its_vrf_and_serves_another_of_that_name(stand: Sta
     assert of_services(stand) == {BOTH[1]}
     assert stand.kernel.apply(missing(stand.kernel, *EVERYTHING)) == []
     assert of_services(stand) == set(BOTH)
+
+
+def test_a_lease_outlives_its_port(stand: Stand) -> None:
+    """Another host on the same machine takes a port over, and the first agent only learns that the device is gone."""
+    lease = DhcpLease(
+        vni=VNI,
+        ifname=VETH.ifname,
+        vrf=VRF.ifname,
+        mac=MAC,
+        address="10.0.0.11",
+        length=24,
+        router="10.0.0.1",
+        mtu=1500,
+        hostname="ip-10-0-0-11",
+        near=(),
+        options=DhcpOptions(),
+    )
+    create(stand.kernel, VRF, VETH, lease)
+    stand.foreigner_deletes(VETH)
+    assert of_services(stand) == {lease}
+    assert stand.kernel.apply([Delete(lease)]) == []
+    assert of_services(stand) == set()
 
 
 def test_what_cannot_be_served_is_refused_and_the_rest_is_done(stand: Stand) -> None:
