@@ -5,7 +5,8 @@ connection from its first packet on, if the packet left the host, or arrived whe
 when they reach the host, even if it drops them. Time is not modelled: nothing expires, and nothing is closed.
 
 The initiator of a TCP connection sends only SYNs until the other end has accepted it: its other packets belong to no
-connection.
+connection. Nor does a SYN with ACK that it sends once it has confirmed the connection by a packet without SYN.
+Source: net/netfilter/nf_conntrack_proto_tcp.c, tcp_conntracks.
 
 A SYN between the ports of a known connection opens another connection. It is evaluated like a first packet, and decides for
 each end that it passes whether that end tracks the connection from now on. A dropped SYN changes nothing there. A SYN from the
@@ -35,12 +36,14 @@ class TrackedFlow(msgspec.Struct):
     begun_by: str
     answered: bool = False
     accepted: bool = False  # TCP only: the other end has sent SYN and ACK
+    confirmed: bool = False  # TCP only: then the initiator has sent a packet without SYN
     tracked_by: set[str] = msgspec.field(default_factory=set)  # addresses of the ends that track it
 
     def takes(self, packet: Packet) -> bool:
         """Return whether it can include a packet: until accepted, the initiator sends only SYNs; then the other end none."""
         if packet.source == self.begun_by:
-            return packet.protocol != TCP or packet.begins or self.accepted
+            accepts = packet.flags & (SYN | ACK) == SYN | ACK
+            return packet.protocol != TCP or packet.begins or (self.accepted and not (accepts and self.confirmed))
         return not (packet.is_syn and self.accepted)
 
 
@@ -86,7 +89,11 @@ class Connections:
 
     def _follow(self, home: str, packet: Packet) -> None:
         flow = self._flows.get((home, _key(packet)))
-        if flow is not None and packet.quoted is None and packet.source != flow.begun_by:
+        if flow is None or packet.quoted is not None:
+            return
+        if packet.source == flow.begun_by:
+            flow.confirmed = flow.confirmed or (flow.accepted and not packet.flags & SYN)
+        else:
             flow.answered = True
             flow.accepted = flow.accepted or packet.flags & (SYN | ACK) == SYN | ACK
 

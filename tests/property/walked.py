@@ -35,6 +35,7 @@ class Flow(msgspec.Struct):
     begun_by: str
     answered: bool = False
     accepted: bool = False  # TCP only: SYN and ACK were seen
+    confirmed: bool = False  # TCP only: then the initiator has sent a packet without SYN
     mark: int = 0
 
 
@@ -72,6 +73,8 @@ class Site:
                 if packet.source != flow.begun_by:
                     flow.answered = True
                     flow.accepted = flow.accepted or packet.flags & (SYN | ACK) == SYN | ACK
+                else:
+                    flow.confirmed = flow.confirmed or (flow.accepted and not packet.flags & SYN)
         return found
 
     def _seen(self, host: str, packet: Packet) -> Ct:
@@ -81,7 +84,8 @@ class Site:
         direction = "original" if packet.source == flow.begun_by else "reply"
         if packet.quoted is None and packet.protocol == TCP:
             too_early = direction == "original" and not (packet.begins or flow.accepted)
-            if too_early or (direction == "reply" and packet.begins and flow.accepted):
+            too_late = direction == "original" and flow.confirmed and packet.flags & (SYN | ACK) == SYN | ACK
+            if too_early or too_late or (direction == "reply" and packet.begins and flow.accepted):
                 return Ct(state="invalid")
         if packet.quoted is not None:
             return Ct(state="related", direction=direction, mark=flow.mark)

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import grpc
 import msgspec
 
 from netorch.agent.following.follower import Follower
@@ -29,6 +30,7 @@ from netorch.store.etcd import stream, watch
 from netorch.store.etcd.store import EtcdStore
 
 CATCH_UP_S: Final = 2.0
+GRPC_WAKES_S: Final = 5.0
 TURN_S: Final = COUNT_EVERY_S  # an agent wakes so often, if nothing happens
 
 
@@ -100,12 +102,12 @@ class FollowingAgent(threading.Thread):
 
 
 class PatientStream(stream.Stream):
-    """A stream that requests progress only when its watches have had time to catch up."""
+    """A stream that requests progress: of versions that may answer too early only when its watches have had time to catch up."""
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - a Stream's
         super().__init__(*arguments)
+        self._caught_up_at = time.monotonic() + (0.0 if self.can_ask else CATCH_UP_S)
         self.can_ask = True
-        self._caught_up_at = time.monotonic() + CATCH_UP_S
 
     def ask_progress(self) -> None:
         """Request progress, or leave it for the next time."""
@@ -149,6 +151,9 @@ def run_agents(url: str, first: int, count: int) -> None:
     """Run the agents of some hosts; report for each byte of stdin."""
     logging.disable(logging.WARNING)  # each agent tells of the restart
     watch.Stream = PatientStream  # type: ignore[assignment,attr-defined]
+    # Two threads of each connection wake ten times a second for signals, which only a main thread gets. 1,000 agents on one
+    # machine would do little else.
+    grpc._common.MAXIMUM_WAIT_TIMEOUT = GRPC_WAKES_S  # type: ignore[attr-defined]
     listed = Listed()
     agents = [FollowingAgent(host_name(number), url) for number in range(first, first + count)]
     for agent in agents:

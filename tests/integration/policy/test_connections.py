@@ -68,6 +68,12 @@ def test_a_handshake_opens_a_connection_both_ways(lab: Policed, server: str, ver
 
 
 @pytest.mark.parametrize(("server", "version"), PATHS)
+def test_the_client_of_a_confirmed_connection_accepts_none(lab: Policed, server: str, version: int) -> None:
+    talk = Talk(lab, CLIENT, server, TRACKED, version).opens()
+    assert [talk.says(CLIENT, "SA"), talk.says(CLIENT, "PA"), talk.says(server, "PA")] == ["invalid", PASSED, PASSED]
+
+
+@pytest.mark.parametrize(("server", "version"), PATHS)
 @pytest.mark.parametrize("flags", ["A", "SA", "PA", "FA", "R", "RA"])
 def test_a_tracked_permission_takes_up_no_connection_in_the_middle(lab: Policed, server: str, version: int, flags: str) -> None:
     assert lab.verdict(CLIENT, server, tcp(CLIENT, server, TRACKED, flags, version=version)) == "invalid"

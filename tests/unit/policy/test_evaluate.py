@@ -155,6 +155,20 @@ def test_a_packet_from_the_middle_of_an_unknown_connection_is_refused_though_a_r
 
 
 @homes
+def test_the_initiator_accepts_only_until_it_has_confirmed(where: dict[str, str]) -> None:
+    """As both ends of a simultaneous open do. Later its SYN with ACK belongs to no connection."""
+    talk = Connections(vpc(group(1), ONLY_WEB, a=[1], b=[2]), where)
+    accepts = tcp(A, B, flags=SYN | ACK)
+    assert talk.send(tcp(A, B)).passed
+    assert talk.send(accepts).strange
+    assert talk.send(tcp(A, B).answer()).passed
+    assert talk.send(accepts).passed
+    assert talk.send(tcp(A, B, flags=ACK)).passed
+    assert talk.send(accepts).strange
+    assert talk.send(tcp(A, B, flags=ACK)).passed
+
+
+@homes
 def test_a_revoked_rule_leaves_tracked_connections_alone_and_lets_none_begin(where: dict[str, str]) -> None:
     talk = Connections(vpc(group(1), ONLY_WEB, a=[1], b=[2]), where)
     talk.send(tcp(A, B))
