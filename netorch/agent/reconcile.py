@@ -65,7 +65,7 @@ class Reconciler:
 
     def in_force(self, vni: int) -> bool:
         """Return whether a VPC's records are in force on this host, except what its problem lists as left out."""
-        return self._problems.in_force(vni)
+        return self._compilation.knows(vni) and self._problems.in_force(vni)
 
     def view(self, vni: int) -> VpcView | None:
         """Return the last view of a VPC that compilers got, or None."""

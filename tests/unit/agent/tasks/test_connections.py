@@ -125,6 +125,22 @@ def test_a_termination_waits_until_the_rules_are_in_force(shop: Shop) -> None:
     assert tracked(shop.world.kernels["hv1"]) == set()
 
 
+def test_a_termination_waits_for_a_host_whose_network_is_not_up_yet(shop: Shop) -> None:
+    world = shop.world
+    ssh = from_client(shop, 22)
+    world.kill("hv1")
+    shop.revoke(22, terminate=True)
+    world.kernels["hv1"].underlays = {}
+    agent = world.start("hv1")
+    assert not agent.reconciler.in_force(shop.vpc.vni)  # no rules were compiled: the kernel has the old ones
+    world.settle(3)
+    assert tracked(world.kernels["hv1"]) == {ssh}
+    world.kernels["hv1"].underlays = None
+    world.settle(3)
+    assert agent.reconciler.in_force(shop.vpc.vni)
+    assert tracked(world.kernels["hv1"]) == set()
+
+
 def test_a_termination_that_waits_for_its_vpc_outlives_the_agent(shop: Shop) -> None:
     world, key = shop.world, keys.resource(shop.subnet.id)
     from_client(shop, 22)
