@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.model.record import decoder_of
+from netorch.decoding import decoder_of
 from netorch.model.status import AgentRun
 from netorch.records import keys
 from netorch.records.codec import encode

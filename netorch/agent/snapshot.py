@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from netorch.decoding import packed_decoder_of
 from netorch.drivers.base import Underlay
 from netorch.store.modes import FILE_MODE, give_to_group
 
@@ -54,7 +55,7 @@ class SnapshotFile:
             log.warning("snapshot damaged and ignored path=%s", self.path)
             return None
         try:
-            return msgspec.msgpack.decode(body, type=Snapshot)
+            return packed_decoder_of(Snapshot).decode(body)
         except msgspec.MsgspecError as error:
             log.warning("snapshot of another version ignored path=%s error=%s", self.path, error)
             return None

@@ -1,16 +1,10 @@
-"""The base classes of records, and decoders for any thread."""
+"""The base classes of records."""
 
 from __future__ import annotations
 
-import threading
-from typing import Any, ClassVar, Final, TypeVar
+from typing import ClassVar
 
 import msgspec
-
-T = TypeVar("T")
-
-_MADE: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
-_MAKING: Final = threading.Lock()
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
@@ -32,12 +26,3 @@ class Record(Part, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown
 
     SCHEMA: ClassVar[int] = 1
     KEYED: ClassVar[bool] = False
-
-
-def decoder_of(kind: type[T]) -> msgspec.json.Decoder[T]:
-    """Return a type's decoder. One thread at a time makes one: msgspec 0.22 may crash when two are the first to use a type."""
-    found = _MADE.get(kind)
-    if found is None:
-        with _MAKING:
-            found = _MADE.setdefault(kind, msgspec.json.Decoder(kind))
-    return found

@@ -15,10 +15,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from netorch.decoding import decoder_of
 from netorch.errors import NewerRecord, UnreadableRecord
 from netorch.model.ids import is_id, vni_of
 from netorch.model.mapping import GatewayMapping, Mapping, PublicMapping, Reach
-from netorch.model.record import decoder_of
 from netorch.model.services.zones import VpcZone
 from netorch.model.status import HostMtu, Sealed, SealingKey
 from netorch.records.kinds import BY_TYPE

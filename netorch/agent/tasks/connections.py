@@ -31,12 +31,12 @@ from netorch.agent.report import StatusPublisher
 from netorch.agent.snapshot import Snapshot
 from netorch.agent.tasks.base import Task, Turn
 from netorch.compiler.base import Phase
+from netorch.decoding import decoder_of
 from netorch.drivers.base import ConnectionTracker
 from netorch.errors import KernelError, UnreadableRecord
 from netorch.model.eni import NetworkInterface
 from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping as EniMapping
-from netorch.model.record import decoder_of
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
 from netorch.model.vpc import Subnet

@@ -27,11 +27,11 @@ from netorch.control.identities.enrolment import Enrolment
 from netorch.control.identities.limits import Attempts, Places, network_of
 from netorch.control.identities.roles import sweep
 from netorch.control.identities.tokens import announce
+from netorch.decoding import decoder_of
 from netorch.errors import IdentityError, StoreError
 from netorch.identity.asking import MOST_BYTES, Answer, Request
 from netorch.identity.authority import Authority, fingerprint, key_pem, new_key, utc_now
 from netorch.identity.files import write
-from netorch.model.record import decoder_of
 from netorch.store.access import Access
 from netorch.store.base import Store
 

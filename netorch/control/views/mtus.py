@@ -9,9 +9,9 @@ import msgspec
 
 from netorch.compiler.base import IPV4_MIN_MTU, IPV6_MIN_MTU, VXLAN_OVERHEAD
 from netorch.control.base.writes import Writes
+from netorch.decoding import decoder_of
 from netorch.model.mapping import Mapping as AddressMapping
 from netorch.model.mapping import MoveDirection
-from netorch.model.record import decoder_of
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.codec import parse_value

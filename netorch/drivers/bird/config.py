@@ -16,7 +16,7 @@ from typing import ClassVar, Final, Self, TypeVar
 
 import msgspec
 
-from netorch.model.record import decoder_of
+from netorch.decoding import decoder_of
 from netorch.state.base import KernelObject
 from netorch.state.daemons.bgp import BgpPeer, CustomerPeer
 

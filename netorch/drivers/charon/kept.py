@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from netorch.decoding import decoder_of
 from netorch.state.daemons.ike import IkeConnection
 
 
@@ -35,7 +36,7 @@ class KeptFile:
         try:
             stat = self._path.stat()
             if (stat.st_ino, stat.st_mtime_ns) != self._stamp:
-                self._found = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Kept])
+                self._found = decoder_of(dict[str, Kept]).decode(self._path.read_bytes())
                 self._stamp = (stat.st_ino, stat.st_mtime_ns)
         except (FileNotFoundError, msgspec.MsgspecError):
             self._found, self._stamp = {}, None

@@ -16,9 +16,9 @@ import msgspec
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 
+from netorch.decoding import decoder_of
 from netorch.errors import KernelError
 from netorch.model.outside.secrets import Secret
-from netorch.model.record import decoder_of
 
 
 class EdgeKey:

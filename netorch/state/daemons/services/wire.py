@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from netorch.decoding import decoder_of
 from netorch.errors import NetorchError
 from netorch.state.daemons.services.base import ServiceObject
 from netorch.state.daemons.services.kinds import KINDS
@@ -90,7 +91,7 @@ def object_of(packet: Request | Held) -> ServiceObject:
     if cls is None:
         raise Malformed(f"there is no kind of object {packet.kind!r}")
     try:
-        return msgspec.json.decode(packet.object, type=cls)
+        return decoder_of(cls).decode(packet.object)
     except msgspec.MsgspecError as error:
         raise Malformed(f"a {packet.kind}: {error}") from error
 
