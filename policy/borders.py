@@ -38,6 +38,7 @@ from netorch.model.routing.next_hop import target_hop
 from netorch.model.security import Direction, NetworkAcl
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
+from netorch.state.names import acl_name, answers_name, border_name
 from netorch.state.nft import NftChain
 from policy.acl import acl_chain, acl_of, allows_everything, answers_chain
 from policy.identities import group_chain_name, identity_number
@@ -56,10 +57,10 @@ TRACKED: Final = {
 _CANDIDATES: Final = {Direction.EGRESS: ("", f"{ASSURED} "), Direction.INGRESS: (f"meta mark {AGREED} ", "")}
 
 
-def border_name(view: VpcView, item: LocalEni, direction: Direction) -> str:
+def border_chain(view: VpcView, item: LocalEni, direction: Direction) -> str:
     """Return the name of the chain that a port's packets in one direction enter."""
     end = _FORWARDER if _forwards(item, direction) else direction.value
-    return f"border-{view.vni:06x}-{item.subnet.id[-11:]}-{identity_number(item.eni.groups):08x}-{end}"
+    return border_name(view.vni, item.subnet.id, identity_number(item.eni.groups), end)
 
 
 def _forwards(item: LocalEni, direction: Direction) -> bool:
@@ -74,7 +75,7 @@ def _borders(view: VpcView) -> Iterator[KernelObject]:
             yield from _acl_chain(acl, direction)
             rules = _own_acl(view, item.subnet, acl, direction)
             if agrees(view, item.subnet, direction) and not allows_everything(acl, direction.other):
-                name, (when, looked_up) = f"answers-{acl.vni:06x}-{acl.id[-11:]}-{direction.value}", _CANDIDATES[direction]
+                name, (when, looked_up) = answers_name(acl.vni, acl.id, direction.value), _CANDIDATES[direction]
                 yield answers_chain(name, acl, direction, _AGREE[direction])
                 rules += _crossing(view, item.subnet, direction, f"{_REFUSE[direction]} {looked_up}jump {name}", when)
             yield _border(view, item, direction, rules)
@@ -101,7 +102,7 @@ def _apart(items: Iterable[LocalEni]) -> list[LocalEni]:
 
 def _own_acl(view: VpcView, subnet: Subnet, acl: NetworkAcl, direction: Direction) -> list[str]:
     open_ = allows_everything(acl, direction)
-    return [] if open_ else _crossing(view, subnet, direction, f"jump {_acl_name(acl, direction)}")
+    return [] if open_ else _crossing(view, subnet, direction, f"jump {acl_name(acl.vni, acl.id, direction.value)}")
 
 
 def _crossing(view: VpcView, subnet: Subnet, direction: Direction, then: str, when: str = "") -> list[str]:
@@ -119,7 +120,7 @@ def _for_others(view: VpcView, own: Subnet, acls: dict[str, NetworkAcl]) -> Iter
     for subnet in view.of(Subnet):
         if subnet.id == own.id or allows_everything(acls[subnet.id], Direction.INGRESS):
             continue
-        name = _acl_name(acls[subnet.id], Direction.INGRESS)
+        name = acl_name(view.vni, acls[subnet.id].id, Direction.INGRESS.value)
         boxes = [box.eni.id for box in view.of(Middlebox) if box.eni.subnet == subnet.id]
         ranges = [(4, "ip", subnet.cidr)]
         if view.dual_stack and subnet.ipv6_cidr:
@@ -142,16 +143,12 @@ def _border(view: VpcView, item: LocalEni, direction: Direction, rules: Iterable
     known = (f"ct mark 0x0 {last}", *(f"{match} jump {chain}" for match in TRACKED[direction]))
     # Another mark than SLOW: the packet passes to an interface of this host.
     passed = ("meta mark & 0xffff != 0x0 return",) if sends else ()
-    return NftChain(vni=view.vni, name=border_name(view, item, direction), rules=(*rules, *known, *passed, last))
+    return NftChain(vni=view.vni, name=border_chain(view, item, direction), rules=(*rules, *known, *passed, last))
 
 
 def _acl_chain(acl: NetworkAcl, direction: Direction) -> Iterator[NftChain]:
     if not allows_everything(acl, direction):
-        yield acl_chain(_acl_name(acl, direction), acl, direction)
-
-
-def _acl_name(acl: NetworkAcl, direction: Direction) -> str:
-    return f"acl-{acl.vni:06x}-{acl.id[-11:]}-{direction.value}"
+        yield acl_chain(acl_name(acl.vni, acl.id, direction.value), acl, direction)
 
 
 BORDERS: Final = VpcPart(

@@ -46,7 +46,7 @@ from netorch.state.base import OVERLAY, KernelObject
 from netorch.state.names import inlet_name, vrf_name
 from netorch.state.nft import PORT_POLICIES, ZONES, NftElement, NftMap
 from policy import skeleton
-from policy.borders import BORDERS, FORWARDERS, border_name
+from policy.borders import BORDERS, FORWARDERS, border_chain
 from policy.groups import MOST_ENTRIES, GroupRules, group_chain, peers_left_out, references
 from policy.identities import group_chain_name, identity_map, identity_number, own_numbers, peer_number, peer_numbers
 from policy.offload import free_chain, offload_part
@@ -73,7 +73,7 @@ def _devices(view: VpcView) -> Iterator[KernelObject]:
         yield _overlay(view, skeleton.PORT_ZONES, port, hex(view.zone))
     for item, port in zip(view.local, ports, strict=True):
         for direction in Direction:
-            verdict = f"{_ENTER[direction]} {border_name(view, item, direction)}"
+            verdict = f"{_ENTER[direction]} {border_chain(view, item, direction)}"
             yield _overlay(view, PORT_POLICIES[direction.value], port, verdict)
 
 

@@ -50,7 +50,8 @@ from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGr
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
 from netorch.state.link import VXLAN_GROUP
-from netorch.state.nft import FLOW, FLOW_ADD, Flowtable, FlowtableDevice, NftChain
+from netorch.state.names import flow_name
+from netorch.state.nft import FLOW_ADD, Flowtable, FlowtableDevice, NftChain
 from policy.acl import acl_of
 from policy.groups import GroupRules, untracked
 from policy.skeleton import AGREED, BEGINS
@@ -73,12 +74,12 @@ def agrees(view: VpcView, subnet: Subnet, direction: Direction) -> bool:
 
 def known_chain(vni: int, direction: Direction) -> str:
     """Return the name of the chain for packets of connections that an end tracks, and that may be offloaded."""
-    return f"{FLOW}{vni:06x}-known-{direction.value}"
+    return flow_name(vni, "known", direction.value)
 
 
 def free_chain(vni: int, direction: Direction) -> str:
     """Return the name of the chain for packets that an end permits without tracking their connection."""
-    return f"{FLOW}{vni:06x}-free-{direction.value}"
+    return flow_name(vni, "free", direction.value)
 
 
 def offload_part(*judges: VpcPart) -> VpcPart:

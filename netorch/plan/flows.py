@@ -8,7 +8,7 @@ created again, when
     a port is led to another chain                          its groups are others: the name has what each set of groups permits
                                                             without tracking, but not which port has which groups
     in doubt, any chain is created or replaced,             what the records changed is not distinguished from what another
-    or an element replaced                                  program did: after a start, and after such a change was noticed
+    or an element replaced, or a port led to a chain        program did: after a start, and after such a change was noticed
     in doubt, a device joins it                             it may have left because the flowtable was to be emptied, and then
                                                             the kernel refused that, or the agent died
 

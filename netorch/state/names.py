@@ -14,6 +14,9 @@ Compilers write the VNI into each object. For an object in a kernel, e.g. withou
     svlan300-1a2b        VLAN device in the outside for a service tag around those; belongs to no VPC
     cvlan0-1a2b, svlan0-1a2b   likewise, for packets with a priority and no VLAN; never up
     identity-001388.4       chain, set or map of nftables: six hexadecimal digits of VNI after the first dash
+    border-001388-…         first chain of ports: their subnet, the number of their groups, and which of their packets
+    acl-… and answers-…     chains of a network ACL: for packets in a direction, and for the answers to them
+    flow-…                  chain that adds flows to the VPC's flowtable
 
 A new kind of device gets its own letter, see `LETTERS`. Its name then has the VNI.
 """
@@ -39,6 +42,11 @@ VPN_GATEWAY_NUMBER: Final = 254  # of the VRF on edges that routes packets to a 
 # BIRD 2.0.12 reads no routes of tables above 2^31: it takes their numbers for negative ones. So the VRF of the routes
 # that BIRD learns (VPN_GATEWAY_NUMBER) and VRF 126 have each other's table numbers.
 _TABLE_NUMBERS: Final = {VPN_GATEWAY_NUMBER: 126, 126: VPN_GATEWAY_NUMBER}
+
+BORDER: Final = "border-"  # the start of the names of chains that jump to other chains of their VPC, which are created first
+FLOW: Final = "flow-"  # the start of the names of chains that add flows to their VPC's flowtable
+_ACL: Final = "acl-"
+_ANSWERS: Final = "answers-"
 
 _DEVICE: Final = re.compile(rf"(?:vrf(?P<vrf>\d+)(?:\.\d+)?|vx(?P<vxlan>\d+)|[{LETTERS}]-(?P<other>[0-9a-f]{{6}})[0-9a-f]{{7}})")
 _VLAN_OF_PORT: Final = re.compile(r"[cs]vlan\d+-[0-9a-f]{4}")
@@ -182,6 +190,39 @@ def vni_of_chain(name: str) -> int:
     """Return the VNI in the name of a VPC's own chain, set or map; HOST_SLICE for shared ones."""
     found = _CHAIN.fullmatch(name)
     return int(found[1], 16) if found is not None else HOST_SLICE
+
+
+def border_name(vni: int, subnet_id: str, identity: int, packets: str) -> str:
+    """Return the name of the first chain of the ports of a subnet that have the same groups; `identity` is the groups' number.
+
+    `packets` says which ones it is for: those in a direction, or those that ports without source/destination check send.
+    """
+    return f"{BORDER}{vni:06x}-{subnet_id[-11:]}-{identity:08x}-{packets}"
+
+
+def ports_of_border(verdict: str) -> str:
+    """Return the part of a verdict with such a name that stands for the ports: their VPC, subnet and groups."""
+    return verdict.rpartition("-")[0]
+
+
+def acl_name(vni: int, acl_id: str, direction: str) -> str:
+    """Return the name of a network ACL's chain for packets in a direction."""
+    return f"{_ACL}{vni:06x}-{acl_id[-11:]}-{direction}"
+
+
+def answers_name(vni: int, acl_id: str, direction: str) -> str:
+    """Return the name of a network ACL's chain for packets in a direction whose answers it may permit."""
+    return f"{_ANSWERS}{vni:06x}-{acl_id[-11:]}-{direction}"
+
+
+def flow_name(vni: int, which: str, direction: str) -> str:
+    """Return the name of a chain that adds flows."""
+    return f"{FLOW}{vni:06x}-{which}-{direction}"
+
+
+def is_in_flowtable_name(chain: str) -> bool:
+    """Return whether the name of the VPC's flowtable stands for the records that this chain comes from (policy.offload)."""
+    return chain.startswith((BORDER, FLOW, _ACL, _ANSWERS))
 
 
 def vni_of_element(name: str, items: Sequence[str]) -> int:

@@ -10,15 +10,12 @@ import msgspec
 from netorch.model.drop_reason import SUPPRESSED
 from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key, OnDevice
 from netorch.state.foreign import ForeignTable
-from netorch.state.names import INLET, vni_of_chain
+from netorch.state.names import BORDER, FLOW, INLET, is_in_flowtable_name, ports_of_border, vni_of_chain
 from netorch.state.order import Order
 from netorch.state.tc import VERIFIED
 
 VPC_TABLE: Final[Key] = ("nft-table", OVERLAY, "inet")  # with the chains and sets of VPCs
-FLOW: Final = "flow-"  # the start of the names of chains that add flows to their VPC's flowtable
 FLOW_ADD: Final = "flow add"  # the words of a rule that adds one
-BORDER: Final = "border-"  # the start of the names of chains that jump to other chains of their VPC, which are created first
-_NAMED: Final = (BORDER, FLOW, "acl-", "answers-")  # chains whose reasons the name of a flowtable stands for
 PORT_POLICIES: Final = {"egress": "egress_policy", "ingress": "ingress_policy"}  # maps from ports to chains, by direction
 ZONES: Final = "zone"  # the map from VRFs and VXLAN devices to conntrack zones
 # The set of zones that cannot open new connections. Its elements expire, so it is not part of the wanted state.
@@ -183,7 +180,7 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
 
     def ends_flows(self, actual: KernelObject | None, *, in_doubt: bool) -> bool:
         """Return whether flows may have lost their reasons. Records change some chains only with the name of the flowtable."""
-        named = actual is not None and self.name.startswith(_NAMED)
+        named = actual is not None and is_in_flowtable_name(self.name)
         return (in_doubt or named) and not (actual is not None and self.matches(actual))
 
     def order_of_change(self, actual: KernelObject) -> int:
@@ -280,13 +277,15 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
     def ends_flows(self, actual: KernelObject | None, *, in_doubt: bool) -> bool:
         """Return whether flows may have lost their reasons: another program may have led a port's packets to another chain.
 
-        A port that gets other groups gets another chain, too, and what its groups permit without tracking ends. The last word of
-        a chain's name says whether the port sends in others' names; such packets add no flows.
+        A port that gets other groups gets another chain, too, and what its groups permit without tracking ends. In doubt, a port
+        that has been led to no chain may have had other groups before. Whether it sends in others' names does not matter: such
+        packets add no flows.
         """
+        leads = self.set in PORT_POLICIES.values()
         if not isinstance(actual, NftElement):
-            return False
-        led = self.set in PORT_POLICIES.values() and self.value.rpartition("-")[0] != actual.value.rpartition("-")[0]
-        return led or (in_doubt and not self.matches(actual))
+            return in_doubt and leads
+        led_elsewhere = leads and ports_of_border(self.value) != ports_of_border(actual.value)
+        return led_elsewhere or (in_doubt and not self.matches(actual))
 
     @property
     def parent(self) -> Key | None:

@@ -24,8 +24,8 @@ from msgspec import structs
 from netorch.drivers.nft.bridge import bridge
 from netorch.drivers.nft.commands import element_changes, of_elements
 from netorch.state.base import HOST_SLICE
-from netorch.state.names import vni_of_chain
-from netorch.state.nft import FLOW, FLOW_ADD, FlowtableDevice, NftChain, NftElement, PortChain
+from netorch.state.names import FLOW, vni_of_chain
+from netorch.state.nft import FLOW_ADD, FlowtableDevice, NftChain, NftElement, PortChain
 from netorch.state.op import Create, Delete, Op, Replace
 
 MOST: Final = 5000  # operations in a transaction: about 300 kB of text

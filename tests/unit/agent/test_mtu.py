@@ -18,7 +18,8 @@ from netorch.state.base import KernelObject
 from netorch.state.daemons.services.dhcp import DhcpLease
 from netorch.state.l3 import Route
 from netorch.state.link import TapPort, VethPort, Vxlan
-from netorch.state.nft import FLOW, Flowtable, FlowtableDevice, NftChain
+from netorch.state.names import FLOW
+from netorch.state.nft import Flowtable, FlowtableDevice, NftChain
 from netorch.state.op import Replace
 from tests.unit.agent.world import World
 

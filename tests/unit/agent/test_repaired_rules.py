@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from netorch.control.actions.groups import create_security_group
+from netorch.control.actions.memberships import modify_interface_groups
 from netorch.control.actions.permissions import Permission, authorize, revoke
 from netorch.drivers.base import Gone, Lost
+from netorch.model.ids import port_name
 from netorch.model.security import Direction
-from netorch.state.nft import NFT_KINDS, Flowtable, FlowtableDevice, NftChain
+from netorch.state.nft import NFT_KINDS, Flowtable, FlowtableDevice, NftChain, NftElement
 from netorch.state.op import Create, Delete, Op
 from tests.unit.agent.world import World
 
@@ -45,6 +48,23 @@ def test_a_restored_chain_empties_the_flowtable_once(world: World, start: str, s
     assert emptied(world.new_ops("hv1"))
     world.settle(5)
     assert not emptied(world.new_ops("hv1"))
+    world.assert_settled()
+
+
+def test_other_groups_of_a_port_empty_it_even_if_another_program_has_deleted_all_that_named_the_port(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    changed, _, third = (world.run(subnet, "hv1").eni for _ in range(3))
+    other = create_security_group(world.store, world.operator, vpc.id, name="other")
+    modify_interface_groups(world.store, world.operator, third.id, [other.id])  # each set of groups has a port before and after
+    world.settle(5)
+    objects, names = world.kernels["hv1"].objects, {port_name(changed.id), changed.address}
+    for key in [obj.key for obj in objects.values() if isinstance(obj, NftElement) and names & {*obj.items}]:
+        del objects[key]
+        world.kernels["hv1"].tell(Gone(key, vpc.vni))
+    modify_interface_groups(world.store, world.operator, changed.id, [other.id])
+    world.new_ops("hv1")
+    world.turn("hv1")
+    assert emptied(world.new_ops("hv1"))
     world.assert_settled()
 
 

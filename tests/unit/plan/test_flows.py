@@ -84,8 +84,20 @@ def test_a_port_that_is_led_to_another_chain_empties_the_flowtable_first() -> No
     assert ops.index(Replace(was, VERDICT)) > 3
     forwarder = structs.replace(VERDICT, value="jump border-001388-1-forwarder")
     assert diff(state(*ALL), held(forwarder)) == [Replace(forwarder, VERDICT)]
+
+
+def test_a_port_that_was_led_to_no_chain_may_have_had_other_groups_only_in_doubt() -> None:
     without = {key: obj for key, obj in held().items() if obj != VERDICT}
-    assert diff(state(*ALL), without) == [Create(VERDICT)]
+    for wanted in (VERDICT, structs.replace(VERDICT, value="jump border-001388-2-egress")):
+        assert diff(state(*ALL, wanted), without) == [Create(wanted)]
+        ops = diff(state(*ALL, wanted), without, doubted=[VNI])
+        assert empties(ops)
+        assert ops.index(Create(wanted)) > 3
+
+
+def test_a_lost_member_never_empties_it() -> None:
+    without = {key: obj for key, obj in held().items() if obj != MEMBER}
+    assert diff(state(*ALL), without) == diff(state(*ALL), without, doubted=[VNI]) == [Create(MEMBER)]
 
 
 @pytest.mark.parametrize("was", [open_to_all(GROUP), structs.replace(MEMBER, value="0x2")], ids=["group", "map"])

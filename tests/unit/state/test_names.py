@@ -12,9 +12,15 @@ from netorch.state.names import (
     CABLE_LETTERS,
     VPN_GATEWAY_NUMBER,
     VRF_NUMBER_LAST,
+    acl_name,
+    answers_name,
+    border_name,
     cable_end_name,
+    flow_name,
     is_cable_end,
+    is_in_flowtable_name,
     is_port,
+    ports_of_border,
     vni_of_chain,
     vni_of_device,
     vni_of_element,
@@ -76,6 +82,27 @@ def test_other_devices_belong_to_no_vpc(name: str) -> None:
 )
 def test_a_chain_belongs_to_the_vpc_behind_its_dash(name: str, vni: int) -> None:
     assert vni_of_chain(name) == vni
+
+
+def test_chains_that_flows_rest_on_belong_to_their_vpc_and_stand_in_the_name_of_its_flowtable() -> None:
+    subnet, acl = make_id("subnet", 5000, 0xABCDEF01234), make_id("acl", 5000, 0xABCDEF01234)
+    made = [
+        border_name(5000, subnet, 0xBEEF, "egress"),
+        acl_name(5000, acl, "ingress"),
+        answers_name(5000, acl, "ingress"),
+        flow_name(5000, "known", "egress"),
+    ]
+    assert made[0] == "border-001388-abcdef01234-0000beef-egress"
+    assert [(vni_of_chain(name), is_in_flowtable_name(name)) for name in made] == [(5000, True)] * 4
+    assert not any(map(is_in_flowtable_name, ("egress-001388-0000beef", "flows-001388-1", "from_port")))
+
+
+def test_a_border_says_whose_ports_it_is_for_whatever_they_send() -> None:
+    def verdict(subnet: int, groups: int, packets: str) -> str:
+        return f"jump {border_name(5000, make_id('subnet', 5000, subnet), groups, packets)}"
+
+    assert ports_of_border(verdict(1, 1, "egress")) == ports_of_border(verdict(1, 1, "forwarder"))
+    assert len({ports_of_border(verdict(subnet, groups, "egress")) for subnet in (1, 2) for groups in (1, 2)}) == 4
 
 
 @pytest.mark.parametrize(
