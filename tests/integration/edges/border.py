@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 from netorch.drivers.bird.control import BirdError, Control
 from tests.rig.world import wait_for
@@ -15,6 +18,7 @@ from tests.rig.world import wait_for
 FILE: Final = Path(__file__).parents[3] / "containerlab/internet/border.conf"
 ASN: Final = 64512
 _BFD: Final = "  bfd on;\n"
+_INTERVAL, _PATIENT = "interval 300 ms;", "interval 5 s;"
 
 
 def since(protocols: str) -> float:
@@ -26,6 +30,11 @@ def since(protocols: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
+def same(since: float) -> object:
+    """Return a value equal to the time of a session's last change; a restarted session would be a second younger."""
+    return pytest.approx(since, abs=0.5)
+
+
 class Border:
     """A bird in the namespace of the border router."""
 
@@ -33,8 +42,9 @@ class Border:
         """Start bird in the namespace, with its files in a directory, for the edges' addresses and AS numbers by name."""
         self._place = place
         self._edges = edges
+        self._password, self._interval = "", _INTERVAL
         self._file, self._socket = directory / "border.conf", directory / "border.ctl"
-        self._write("")
+        self._write()
         command = ["ip", "netns", "exec", place, "bird", "-f", "-c", str(self._file), "-s", str(self._socket)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(self._answers, "the border's bird")
@@ -47,8 +57,23 @@ class Border:
 
     def use_password(self, password: str) -> None:
         """Set the password of all sessions, or none."""
-        self._write(password)
-        self.ask("configure")
+        self._password = password
+        self._reload()
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Let BFD sessions live on without packets for 15 s during the block: a slow machine ends none within 900 ms.
+
+        So a session that ends has been ended by what the block does.
+        """
+        self._interval = _PATIENT
+        self._reload()
+        wait_for(self._is_patient, "both ends to have agreed on longer timeouts")
+        try:
+            yield
+        finally:
+            self._interval = _INTERVAL
+            self._reload()
 
     def established(self, edge: str) -> bool:
         """Return whether the session with an edge is established."""
@@ -78,11 +103,20 @@ class Border:
         self._process.kill()
         self._process.wait()
 
-    def _write(self, password: str) -> None:
-        text = FILE.read_text()
+    def _is_patient(self) -> bool:
+        """Return whether all BFD sessions are up with the longer timeout: the edge has acknowledged it, RFC 5880 section 6.5."""
+        rows = [row.split() for row in self.ask("show bfd sessions").splitlines() if " Up " in row]
+        return len(rows) == len(self._edges) and all(float(row[-1]) > 10 for row in rows)
+
+    def _reload(self) -> None:
+        self._write()
+        self.ask("configure")
+
+    def _write(self) -> None:
+        text = FILE.read_text().replace(_INTERVAL, self._interval)
         head = text[: text.index("protocol bgp ")].replace("local 198.51.100.254 as", "local as")
-        if password:
-            head = head.replace(_BFD, f'{_BFD}  password "{password}";\n')
+        if self._password:
+            head = head.replace(_BFD, f'{_BFD}  password "{self._password}";\n')
         sessions = (
             f"protocol bgp {name} from edge {{ neighbor {address} as {asn}; }}\n" for name, (address, asn) in self._edges.items()
         )

@@ -26,6 +26,7 @@ from netorch.state.daemons.bgp import Announcement
 from netorch.state.op import Create
 from netorch.state.owner import netns_name
 from netorch.store.base import Delete
+from tests.integration.edges.border import same
 from tests.integration.edges.conftest import PUBLIC
 from tests.integration.edges.speaking import ADDRESSES, Speaking
 from tests.rig.outskirts import EDGES, INTERNET, POOL, POOL6, SERVER, UPLINKS
@@ -55,24 +56,27 @@ def is_other(before: int) -> bool:
         return False
 
 
+def is_well(speaking: Speaking) -> None:
+    """Wait until the first edge's agent has no problem: it forgets one in the turn that repairs it."""
+    wait_for(lambda: speaking.world.agent("e1").reconciler.problems == {}, "no problem to be left")
+
+
 def test_both_edges_announce_the_pool_and_nothing_else(speaking: Speaking) -> None:
-    for edge in EDGES:
-        assert speaking.border.announced(edge) == {POOL, POOL6}
+    wait_for(lambda: all(speaking.border.announced(edge) == {POOL, POOL6} for edge in EDGES), "both pools, and nothing else")
     wait_for(lambda: speaking.states() == {edge: ["Established"] for edge in EDGES}, "the status")
     assert speaking.outskirts.ping(INTERNET, PUBLIC["a/one"]).ok
     assert speaking.outskirts.ping("a/one", SERVER).ok
 
 
 def test_drift_sees_what_somebody_does_to_a_daemon(speaking: Speaking) -> None:
-    store = speaking.world.store
-    with in_node("e1"):
+    store, agent = speaking.world.store, speaking.world.agent("e1")
+    with agent.busy, in_node("e1"):  # meanwhile it repairs nothing
         assert find_drift("e1", store).operations == []
-    with Control(RUN / "e1" / "bird.ctl", 5.0) as control:
-        control.greet()
-        control.ask("disable announced4")
-    with in_node("e1"):
+        with Control(RUN / "e1" / "bird.ctl", 5.0) as control:
+            control.greet()
+            control.ask("disable announced4")
         assert find_drift("e1", store).operations == [Create(Announcement(prefix=POOL))]
-    speaking.world.agent("e1").audit()
+    agent.audit()
     speaking.wait_for_both()
 
 
@@ -140,12 +144,11 @@ def test_an_edge_without_its_link_is_left(speaking: Speaking) -> None:
 
 
 def test_a_killed_bird_is_started_again(speaking: Speaking) -> None:
-    before = bird_of("e1")
+    before, since = bird_of("e1"), speaking.border.since("e1")
     os.kill(before, signal.SIGKILL)
-    wait_for(lambda: not speaking.border.established("e1") or is_other(before), "the end")
+    wait_for(lambda: is_other(before) and speaking.border.since("e1") != same(since), "another bird, in another session", 60.0)
     speaking.wait_for_both()
-    assert bird_of("e1") != before
-    assert speaking.world.agent("e1").reconciler.problems == {}
+    is_well(speaking)
 
 
 def test_a_bird_that_hangs_is_replaced(speaking: Speaking) -> None:
@@ -153,25 +156,26 @@ def test_a_bird_that_hangs_is_replaced(speaking: Speaking) -> None:
     os.kill(before, signal.SIGSTOP)
     wait_for(lambda: not Path(f"/proc/{before}").exists(), "its end", 60.0)
     speaking.wait_for_both()
-    assert speaking.world.agent("e1").reconciler.problems == {}
+    is_well(speaking)
 
 
 def test_a_killed_agent_ends_no_session_and_the_next_one_writes_nothing(speaking: Speaking) -> None:
-    before = bird_of("e1")
-    since = speaking.border.since("e1")
-    speaking.outskirts.kill_agent("e1")
-    assert bird_of("e1") == before
-    assert speaking.border.since("e1") == pytest.approx(since, abs=0.5)
+    with speaking.border.patient():
+        before, since = bird_of("e1"), speaking.border.since("e1")
+        speaking.outskirts.kill_agent("e1")
+        assert bird_of("e1") == before
+        assert speaking.border.since("e1") == same(since)
 
 
 def test_a_pool_that_is_added_is_announced_in_the_same_session(speaking: Speaking) -> None:
-    since = speaking.border.since("e1")
-    more = AddressPool(name="more", pair="west", cidrs=("192.0.3.0/24",))
-    speaking.outskirts.put(keys.pool("more"), encode(more))
-    wait_for(lambda: speaking.border.announced("e1") == {POOL, POOL6, "192.0.3.0/24"}, "the announcement")
-    speaking.world.store.txn((), [Delete(keys.pool("more"))])
-    wait_for(lambda: speaking.border.announced("e1") == {POOL, POOL6}, "the withdrawal")
-    assert speaking.border.since("e1") == pytest.approx(since, abs=0.5)
+    with speaking.border.patient():
+        since = speaking.border.since("e1")
+        more = AddressPool(name="more", pair="west", cidrs=("192.0.3.0/24",))
+        speaking.outskirts.put(keys.pool("more"), encode(more))
+        wait_for(lambda: speaking.border.announced("e1") == {POOL, POOL6, "192.0.3.0/24"}, "the announcement")
+        speaking.world.store.txn((), [Delete(keys.pool("more"))])
+        wait_for(lambda: speaking.border.announced("e1") == {POOL, POOL6}, "the withdrawal")
+        assert speaking.border.since("e1") == same(since)
 
 
 def test_a_wrong_password_keeps_a_session_down_and_status_says_so(speaking: Speaking) -> None:

@@ -175,7 +175,7 @@ def test_an_edge_is_drained_and_taken_again_without_a_lost_packet(speaking: Spea
     world, place = speaking.world, speaking.outskirts.place(INSTANCE)
     wait_for(lambda: all(state.live for state in world.inventory().hosts.values()), "all agents to live")
     inside, outside = udp_socket(place, world.eni(INSTANCE).address), udp_socket(INTERNET, SERVER)
-    with inside, outside:
+    with inside, outside, speaking.border.patient():
         with talking(inside, SERVER) as out, talking(outside, PUBLIC[INSTANCE]) as coming:
             drain_host(world.store, world.caller, edge)
             is_left(speaking, edge)

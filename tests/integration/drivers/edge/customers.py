@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from netorch.drivers import netns
 from netorch.drivers.base import CustomerSession, KernelEvent
 from netorch.drivers.bird.control import BirdError, Control
@@ -39,11 +37,6 @@ A, B = 5000, 5001
 RANGES: Final = {A: ("10.0.0.0/16",), B: ("10.0.0.0/16", "10.7.0.0/16")}  # of each VPC
 EDGE_ASN, CUSTOMER_ASN = 64512, 65001
 DX, VPN = 1000, 3000  # metrics
-
-
-def same(since: float) -> object:
-    """Return a value equal to the time of a session's last change; a restarted session would be a second younger."""
-    return pytest.approx(since, abs=0.5)
 
 
 def table_of(vni: int) -> int:
@@ -202,7 +195,7 @@ class Customer:
             [
                 f"router id 192.168.255.{self._net};",
                 "protocol device { }",
-                "protocol bfd { accept ipv4 direct; }",
+                'protocol bfd { accept ipv4 direct; interface "*" { interval 2 s; }; }',  # patient with a slow machine
                 "protocol static { ipv4;",
                 *(f"  route {prefix} unreachable;" for prefix in prefixes),
                 "}",

@@ -13,7 +13,8 @@ from netorch.model.status import ESTABLISHED
 from netorch.state.l3 import Route
 from netorch.state.op import Create, Delete
 from netorch.state.owner import overlay_netns
-from tests.integration.drivers.edge.customers import DX, EDGE_ASN, HOST, RANGES, VPN, A, B, Customers, Edge, ip, same, table_of
+from tests.integration.drivers.edge.customers import DX, EDGE_ASN, HOST, RANGES, VPN, A, B, Customers, Edge, ip, table_of
+from tests.integration.edges.border import same
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -169,7 +170,7 @@ def test_a_learned_route_takes_the_place_of_one_that_goes_with_its_device(edge: 
     edge.apply(Create(Route(vni=A, table=table_of(A), dst=SITE, ifname=PORT, metric=500)))
     wait_for(lambda: edge.learned(A) == {}, "the learned route's end")
     ip(f"link set {PORT} down")
-    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route", 20.0)
+    wait_for(lambda: edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route")
 
 
 def test_a_learned_route_takes_the_place_of_one_of_whose_end_bird_has_not_heard(edge: Edge, customers: Customers) -> None:
@@ -188,4 +189,4 @@ def test_a_learned_route_takes_the_place_of_one_of_whose_end_bird_has_not_heard(
         edge.apply(Delete(static))
     finally:
         os.kill(edge.pid(), signal.SIGCONT)
-    wait_for(lambda: edge.state(peer) and edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route", 20.0)
+    wait_for(lambda: edge.state(peer) and edge.learned(A) == {SITE: (VPN + 1, FIRST)}, "the tunnel's route")

@@ -17,7 +17,8 @@ from netorch.model.outside.secrets import Secret, seal
 from netorch.model.status import ESTABLISHED
 from netorch.state.daemons.bgp import CustomerPeer
 from netorch.state.op import Create, Delete, Replace
-from tests.integration.drivers.edge.customers import HOST, RANGES, VPN, A, B, Customers, Edge, same, table_of
+from tests.integration.drivers.edge.customers import HOST, RANGES, VPN, A, B, Customers, Edge, table_of
+from tests.integration.edges.border import same
 from tests.rig.hosts import restarted
 from tests.rig.world import wait_for
 
