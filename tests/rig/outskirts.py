@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
 
 from netorch.control.actions.endpoints.gateway import create_gateway_endpoint
+from netorch.diagnose.trace import Report, trace
 from netorch.drivers import netns
 from netorch.drivers.probe.echo import Answer, Probe, ask
 from netorch.lab.wiring import in_node
@@ -34,9 +35,12 @@ from netorch.model.outside.public import AddressPool
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.vpc import RouteTable, Subnet, VpcRoute
 from netorch.records import keys
+from netorch.records.caller import Caller
 from netorch.records.codec import encode
+from netorch.records.inventory import read_inventory
 from netorch.state.base import OUTSIDE
 from netorch.state.owner import netns_name
+from netorch.store import open_store
 from netorch.store.base import Delete, Put
 from tests.rig.hosts import end_bird, end_charon
 from tests.rig.seats import egress_only_of, gateway_of, nat_of, seat_egress_only, seat_gateway, seat_nat
@@ -118,6 +122,35 @@ class Outskirts:
         """Return the VTEPs of edges that a host does not use at all, or not for stateful gateways."""
         seats = self.world.agent(host).records.seats
         return frozenset(seats.silent | seats.standby)
+
+    def is_calm(self) -> bool:
+        """Return whether all hosts use all edges, and have published that, which the model reads."""
+        published, hosts = self.world.inventory().agents, self.world.hosts
+        is_said = published.keys() == hosts.keys() and not any(one.silent or one.standby for one in published.values())
+        return is_said and not any(self._unused(host) for host in self.world.agents)
+
+    def traced(self, source: str, destination: str, service: str = "icmp", owner: str = "") -> Report:
+        """Return a trace for the operator, or for a customer, made while no host changes anything.
+
+        On a machine that stalls for a second a host leaves an edge for a moment. Its kernel is then ahead of what it publishes
+        each second, so the trace rightly reports a disagreement. Such a trace says nothing about the tested subject.
+        """
+        caller = Caller(owner=owner) if owner else Caller(operator=True)
+
+        def undisturbed() -> Report | None:
+            before = self._writes()
+            wait_for(self.is_calm, "all hosts to hear all edges, and to say so")
+            with closing(open_store(str(self.world.store_path))) as store:
+                found = trace(store, read_inventory(store), caller, source, destination, service, timeout_s=1.0)
+            return found if self._writes() == before else None
+
+        found = wait_for(undisturbed, "a trace while no host changes anything", 300.0)
+        assert found is not None
+        return found
+
+    def _writes(self) -> dict[str, int]:
+        """Return the number of each agent's writes to its kernel so far."""
+        return {name: self.world.agent(name).reconciler.writes for name in self.world.agents}
 
     def kill_agent(self, edge: str) -> None:
         """Kill an edge's agent, run as a process. The next agent finds everything in force, and writes nothing."""

@@ -6,11 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from netorch.diagnose.trace import Report, trace
 from netorch.drivers.linux import LinuxKernel
 from netorch.lab.wiring import in_node
-from netorch.records.caller import Caller
-from netorch.records.inventory import read_inventory
 from netorch.state.base import OUTSIDE
 from netorch.state.op import Delete
 from netorch.state.tc import EGRESS, TcFilter
@@ -25,18 +22,13 @@ pytestmark = pytest.mark.root
 ONE, OTHER = PUBLIC["a/one"], PUBLIC["b/one"]
 
 
-def traced(outskirts: Outskirts, source: str, destination: str, service: str = "icmp") -> Report:
-    with closing(open_store(str(outskirts.world.store_path))) as store:
-        return trace(store, read_inventory(store), Caller(operator=True), source, destination, service, timeout_s=1.0)
-
-
 @pytest.mark.parametrize("service", ["icmp", "tcp/80", "udp/53", "47"])
 @pytest.mark.parametrize(
     ("source", "destination"),
     [("a/one", SERVER), ("b/one", SERVER), (SERVER, "a/one"), (SERVER, OTHER), ("a/one", OTHER), ("b/one", PUBLIC["a/two"])],
 )
 def test_model_kernel_and_live_packet_agree(outskirts: Outskirts, source: str, destination: str, service: str) -> None:
-    found = traced(outskirts, source, destination, service)
+    found = outskirts.traced(source, destination, service)
     assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
     assert (found.verdict.code, found.live.arrived, found.reachable) == (None, True, True)
     if service == "icmp":
@@ -54,20 +46,20 @@ def test_model_kernel_and_live_packet_agree(outskirts: Outskirts, source: str, d
 def test_a_packet_that_does_not_get_through_is_found_by_all_three(
     outskirts: Outskirts, source: str, destination: str, code: Code
 ) -> None:
-    found = traced(outskirts, source, destination)
+    found = outskirts.traced(source, destination)
     assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
     assert (found.verdict.code, found.live.arrived, found.reachable) == (code, False, False)
 
 
 def test_a_source_that_cannot_be_outside_is_told_and_not_sent(outskirts: Outskirts) -> None:
-    found = traced(outskirts, OTHER, "a/one")
+    found = outskirts.traced(OTHER, "a/one")
     assert (found.disagreement, found.verdict.code, found.live.arrived) == ("", Code.IGW_REJECTS_SPOOFED_TRAFFIC, None)
     assert found.live.why_not == "the packet ends before the point at which probes enter e1"
 
 
 def test_an_edge_that_has_drifted_is_named(outskirts: Outskirts) -> None:
     world = outskirts.world
-    edge = traced(outskirts, "a/one", SERVER).model
+    edge = outskirts.traced("a/one", SERVER).model
     assert edge is not None
     name = edge.there.host
     assert name in EDGES
@@ -80,7 +72,7 @@ def test_an_edge_that_has_drifted_is_named(outskirts: Outskirts) -> None:
             vni = world.eni("a/one").vni
             found = [obj for obj in kernel.dump().values() if isinstance(obj, TcFilter) and (obj.hook, obj.vni) == (EGRESS, vni)]
             kernel.apply([Delete(obj) for obj in found if getattr(obj.match, "src", "") == private])
-        said = traced(outskirts, "a/one", SERVER)
+        said = outskirts.traced("a/one", SERVER)
         assert said.disagreement == "model says reachable, kernel says unreachable, probe says unreachable"
         assert (said.verdict.code, said.reachable) == (Code.IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS, False)
         assert said.kernel is not None
@@ -88,7 +80,7 @@ def test_an_edge_that_has_drifted_is_named(outskirts: Outskirts) -> None:
     finally:
         world.start_agents(name)
         world.settle()
-    assert traced(outskirts, "a/one", SERVER).reachable
+    assert outskirts.traced("a/one", SERVER).reachable
 
 
 def test_an_edges_namespaces_do_not_differ_from_what_its_agent_would_make(outskirts: Outskirts) -> None:

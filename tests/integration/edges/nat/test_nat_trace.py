@@ -11,7 +11,6 @@ import pytest
 
 import edges.nat
 from netorch.diagnose.reach import matrix
-from netorch.diagnose.trace import Report, trace
 from netorch.drivers.linux import LinuxKernel
 from netorch.lab.wiring import in_node
 from netorch.model.security import AclEntry, NetworkAcl
@@ -44,47 +43,14 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
     with natted(tmp_path_factory.mktemp("nat-trace"), vpc=OWN) as found:
         found.associate("a/front", FRONT)
         found.world.settle()
-        wait_for(lambda: _hear_each_other(found), "all hosts to say that the edges answer")
+        wait_for(found.is_calm, "all hosts to say that the edges answer")
         yield found
-
-
-def _hear_each_other(outskirts: Outskirts) -> bool:
-    """Return whether all hosts hear all edges, and have published that, which the model uses."""
-    world = outskirts.world
-    published, known = world.inventory().agents, [world.agent(name).records.seats for name in world.agents]
-    are_published = len(published) == 4 and not any(status.silent or status.standby for status in published.values())
-    return are_published and not any(seats.silent or seats.standby for seats in known)
-
-
-def traced(outskirts: Outskirts, source: str, destination: str, service: str = "icmp", owner: str = "") -> Report:
-    """Return a trace for the operator, or for a customer, made while no host changes anything.
-
-    On a machine that stalls for a second a host leaves an edge for a moment. Its kernel is then ahead of what it publishes each
-    second, so the trace rightly reports a disagreement. Such a trace says nothing about the tested subject.
-    """
-    caller = Caller(owner=owner) if owner else Caller(operator=True)
-
-    def undisturbed() -> Report | None:
-        before = _writes(outskirts)
-        wait_for(lambda: _hear_each_other(outskirts), "all hosts to hear all edges, and to say so")
-        with closing(open_store(str(outskirts.world.store_path))) as store:
-            found = trace(store, read_inventory(store), caller, source, destination, service, timeout_s=1.0)
-        return found if _writes(outskirts) == before else None
-
-    found = wait_for(undisturbed, "a trace while no host changes anything", 300.0)
-    assert found is not None
-    return found
-
-
-def _writes(outskirts: Outskirts) -> dict[str, int]:
-    """Return the number of each agent's writes to its kernel so far."""
-    return {name: outskirts.world.agent(name).reconciler.writes for name in outskirts.world.agents}
 
 
 @pytest.mark.parametrize("service", ["icmp", "tcp/80", "udp/53"])
 @pytest.mark.parametrize(("source", "destination"), [("a/one", SERVER), ("b/two", SERVER), ("a/two", FRONT), ("b/one", FRONT)])
 def test_model_kernel_and_live_packet_agree(outskirts: Outskirts, source: str, destination: str, service: str) -> None:
-    found = traced(outskirts, source, destination, service)
+    found = outskirts.traced(source, destination, service)
     assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
     assert (found.verdict.code, found.live.arrived, found.reachable) == (None, True, True)
     assert Place.NAT in {hop.place for hop in found.model.there.hops} if found.model is not None else False
@@ -107,7 +73,7 @@ def test_model_kernel_and_live_packet_agree(outskirts: Outskirts, source: str, d
 def test_what_a_gateway_drops_is_found_by_all_three(
     outskirts: Outskirts, source: str, destination: str, service: str, code: Code, counter: str
 ) -> None:
-    found = traced(outskirts, source, destination, service)
+    found = outskirts.traced(source, destination, service)
     assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
     assert (found.verdict.code, found.live.arrived, found.reachable) == (code, False, False)
     assert ("e1", counter) in found.live.drops
@@ -122,11 +88,11 @@ def test_the_acl_of_its_subnet_stops_packets_and_answers(outskirts: Outskirts) -
         outskirts.put(keys.resource(acl.id), encode(changed))
         world.settle()
         try:
-            found = traced(outskirts, "a/one", SERVER, "udp/53")
+            found = outskirts.traced("a/one", SERVER, "udp/53")
             assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
             assert (found.verdict.code, found.verdict.rule) == (Code.SUBNET_ACL_RESTRICTION, "1")
             assert "nat-out" in found.verdict.sentence
-            assert traced(outskirts, "b/one", SERVER, "udp/53").reachable
+            assert outskirts.traced("b/one", SERVER, "udp/53").reachable
         finally:
             outskirts.put(keys.resource(acl.id), encode(acl))
             world.settle()
@@ -140,14 +106,14 @@ def test_a_gateway_that_has_drifted_is_named(outskirts: Outskirts) -> None:
             kernel = LinuxKernel("e1")
         with closing(kernel):
             kernel.apply([Delete(obj) for obj in kernel.dump().values() if isinstance(obj, Route) and obj.netns == nat])
-        found = traced(outskirts, "a/one", SERVER)
+        found = outskirts.traced("a/one", SERVER)
         assert found.disagreement == "model says reachable, kernel says unreachable, probe says unreachable"
         assert found.kernel is not None
         assert (found.kernel.there.host, found.kernel.there.hops[-1].place) == ("e1", Place.NAT)
     finally:
         world.start_agents("e1")
         world.settle()
-    assert traced(outskirts, "a/one", SERVER).reachable
+    assert outskirts.traced("a/one", SERVER).reachable
 
 
 def test_a_gateway_without_a_free_port_is_named(outskirts: Outskirts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +128,7 @@ def test_a_gateway_without_a_free_port_is_named(outskirts: Outskirts, monkeypatc
             first = (b"first", (SERVER, 53))
             with udp_socket(outskirts.place("b/one")) as client, kept_up(partial(client.sendto, *first)):
                 client.sendto(*first)
-                found = traced(outskirts, "b/two", SERVER, "udp/53")
+                found = outskirts.traced("b/two", SERVER, "udp/53")
         assert (found.verdict.code, found.reachable, found.disagreement) == (Code.NGW_NO_FREE_PORT, False, "")
         assert found.verdict.fix == (
             "netorch --owner b address allocate --name out-more && netorch --owner b nat associate-address b/out out-more"
@@ -170,7 +136,7 @@ def test_a_gateway_without_a_free_port_is_named(outskirts: Outskirts, monkeypatc
     finally:
         outskirts.put(keys.resource(acl.id), encode(acl))
         world.settle()
-    assert traced(outskirts, "b/two", SERVER, "udp/53").reachable
+    assert outskirts.traced("b/two", SERVER, "udp/53").reachable
 
 
 def opened(outskirts: Outskirts, vpc: str) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -203,13 +169,13 @@ def test_reach_says_what_packets_do(outskirts: Outskirts) -> None:
         (SERVER, PUBLIC["b"], False),
     ):
         for service in ("tcp/443", "udp/53", "icmp") if arrives else ("tcp/443",):
-            assert traced(outskirts, source, destination, service).live.arrived is arrives, (source, destination, service)
-    assert traced(outskirts, "a/front", SERVER, "47").live.arrived
+            assert outskirts.traced(source, destination, service).live.arrived is arrives, (source, destination, service)
+    assert outskirts.traced("a/front", SERVER, "47").live.arrived
 
 
 @pytest.mark.parametrize("service", ["icmp", "udp/53"])
 def test_to_a_customer_another_ones_address_is_the_internet(outskirts: Outskirts, service: str) -> None:
-    found = traced(outskirts, "b/one", FRONT, service, owner="b")
+    found = outskirts.traced("b/one", FRONT, service, owner="b")
     assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
     assert (found.verdict.code, found.live.arrived, found.reachable) == (None, True, True)
     assert found.model is not None
