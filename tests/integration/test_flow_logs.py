@@ -39,7 +39,7 @@ def test_a_refused_ping_is_seen_live_with_the_group_that_refused_it_and_logged(w
     (group,) = (stored.record for stored in vpc.of(SecurityGroup).values())
     revoke_by_id(world.store, world.caller, group.id, [rule.id for rule in group.ingress])
     log = create_flow_log(world.store, world.caller, vpc.vpc.record.id, name="all", interval_s=10, log_format=FIELDS)
-    wait_for(lambda: lines(world, log.id), "the first interval's lines", 25)
+    wait_for(lambda: lines(world, log.id), "the first interval's lines")
     watcher = Watcher(world.inventory(), world.caller, Wanted(verdict="drop"))
     watcher.listen()
     assert not world.reaches("acme/a", "acme/b", tries=1)
@@ -50,7 +50,7 @@ def test_a_refused_ping_is_seen_live_with_the_group_that_refused_it_and_logged(w
     }
     assert seen[0].why.endswith("group default")
     wanted = [world.eni("acme/b").id, "10.44.12.4", "10.44.12.5", "1", "1", "REJECT", "ingress", "OK"]
-    wait_for(lambda: wanted in lines(world, log.id), "the line of the refused ping", 25)
+    wait_for(lambda: wanted in lines(world, log.id), "the line of the refused ping")
 
 
 def test_an_accepted_and_a_refused_flow_have_their_lines_on_both_hosts(world: World) -> None:
@@ -58,7 +58,7 @@ def test_an_accepted_and_a_refused_flow_have_their_lines_on_both_hosts(world: Wo
     world.apply(CLOUD)
     vpc = world.vpc("acme").vpc.record
     log = create_flow_log(world.store, world.caller, vpc.id, name="all", interval_s=10, log_format=FIELDS)
-    wait_for(lambda: lines(world, log.id), "the first interval's lines", 25)
+    wait_for(lambda: lines(world, log.id), "the first interval's lines")
     names = {world.eni(f"acme/{name}").id: name for name in "abc"}
     assert {line[-1] for line in lines(world, log.id)} == {"NODATA"}
     assert world.reaches("acme/a", "acme/b")
@@ -78,7 +78,7 @@ def test_an_accepted_and_a_refused_flow_have_their_lines_on_both_hosts(world: Wo
         ("c", a, c, "ACCEPT", "ingress"),
         ("c", c, a, "ACCEPT", "egress"),
     }
-    wait_for(lambda: seen() >= wanted, "the lines of two pings", 25)
+    wait_for(lambda: seen() >= wanted, "the lines of two pings")
     assert seen() == wanted
     directory = log_directory(world.directory / "flow-logs", "acme", vpc.id, log.id)
     assert [oct(path.stat().st_mode & 0o777) for path in (directory.parents[1], directory.parent, directory)] == ["0o750"] * 3

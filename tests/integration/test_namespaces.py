@@ -89,7 +89,7 @@ def test_a_running_agent_gives_devices_their_marks_and_ports_back(two: World) ->
     port, vni = two.port("acme/b"), two.eni("acme/b").vni
     for name in (port, f"vx{vni}", f"vrf{vni}"):
         foreigner(overlay, f"link property del dev {name} altname netorch-{name}")
-        wait_for(partial(has_altname, overlay, name), f"the mark of {name}", 10.0)
+        wait_for(partial(has_altname, overlay, name), f"the mark of {name}")
     assert two.reaches("acme/a", "acme/b")
     with namespace("container"):
         foreigner(overlay, f"link set {port} netns container")

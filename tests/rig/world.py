@@ -41,6 +41,7 @@ from tests.rig.services import remembered
 T = TypeVar("T")
 
 UNDERLAY_MTU = 1550
+LATE_S = 10.0  # an echo without a reply after this time is lost
 SLOWNESS = float(os.environ.get("NETORCH_SLOWNESS", "1"))  # factor on all timeouts; scripts/test --stock sets it
 
 
@@ -85,7 +86,7 @@ class Traffic:
         """Stop, and return how many echoes were lost."""
         self._stopping = True
         self._thread.join()
-        end = time.monotonic() + 1.0
+        end = time.monotonic() + LATE_S
         while time.monotonic() < end and self.lost():
             self._pinger.receive()
             time.sleep(0.01)

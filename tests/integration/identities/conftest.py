@@ -124,9 +124,9 @@ class Cloud:
         said = self.run("host", "join", "--state-dir", str(self.state(machine)), given=f"{token}\n", code=code, url="memory:")
         return said.split('store = "')[1].split('"')[0] if code == 0 else said
 
-    def store(self, url: str = "") -> Store:
+    def store(self, url: str = "", patience_s: float = 10.0) -> Store:
         """Open the store, as the operator or by another URL."""
-        return open_store(url or self.operator_url, patience_s=0.5)
+        return open_store(url or self.operator_url, patience_s=patience_s)
 
 
 @pytest.fixture(scope="module")

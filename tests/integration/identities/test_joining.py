@@ -259,7 +259,7 @@ def test_strangers_hold_up_nobody(cloud: Cloud, service: Service) -> None:
     def say(line: bytes) -> bytes:
         with (
             contextlib.suppress(OSError),
-            socket.create_connection((host, int(port)), 5.0, (STRANGER, 0)) as plain,
+            socket.create_connection((host, int(port)), PATIENCE_S, (STRANGER, 0)) as plain,
             unproven.wrap_socket(plain) as connection,
         ):
             connection.sendall(line)
@@ -275,5 +275,5 @@ def test_strangers_hold_up_nobody(cloud: Cloud, service: Service) -> None:
     assert b"too many" in say(b'{"op":"authority"}\n')
     with contextlib.ExitStack() as idle:
         for _ in range(60):
-            idle.enter_context(socket.create_connection((host, int(port)), 5.0, (STRANGER, 0)))
+            idle.enter_context(socket.create_connection((host, int(port)), PATIENCE_S, (STRANGER, 0)))
         cloud.join("among-strangers", cloud.token("hv1"))

@@ -59,6 +59,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     try:
         world.start_agents()
         world.apply("vpcs:" + VPC.format(name="acme") + VPC.format(name="blue") + ZONES)
+        world.settle()
         yield world
     finally:
         world.close()

@@ -59,6 +59,15 @@ def shows(outskirts: Outskirts, before: dict[str, int], **added: int) -> None:
     wait_for(grown, f"{added} more than {before}", timeout_s=60)
 
 
+def says_all(outskirts: Outskirts) -> bool:
+    """Return whether the metrics have all bytes that the kernel has counted."""
+    reader = outskirts.world.reader("e1")
+    reader.dump(frozenset({Namespace.kind}))
+    counts, said = reader.gateway_counters(gateway(outskirts)), metrics(outskirts)
+    counted = counts["in_from_source"].bytes, counts["out_to_source"].bytes
+    return counted == (said["BytesInFromSource"], said["BytesOutToSource"])
+
+
 def forget(outskirts: Outskirts) -> None:
     """Delete the gateway's connections, which does not count as idle time-outs."""
     reader = outskirts.world.reader("e1")
@@ -77,6 +86,7 @@ def test_connections_packets_and_bytes_are_counted_in_both_directions(outskirts:
             while received < 50_000:
                 received += len(taken.recv(65536))
     shows(outskirts, before, ConnectionAttemptCount=1, ConnectionEstablishedCount=1, ErrorPortAllocation=0, IdleTimeoutCount=0)
+    wait_for(lambda: says_all(outskirts), "metrics that say what the kernel counts")  # they are read each second, also meanwhile
     after = metrics(outskirts)
     grown = {name: after[name] - before[name] for name in after}
     assert grown["ActiveConnectionCount"] >= 1

@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from netorch.drivers.base import CustomerSession
 from netorch.model.outside.vpn import VpnConnection
 from tests.integration.edges.vpn.sites import PATIENCE_S, SERVER, Stage
 from tests.rig.outskirts import EDGES, connected, dead, listening
@@ -45,13 +46,21 @@ class Echoes:
 
 def all_used(stage: Stage) -> bool:
     """Return whether both edges answer, and both tunnels of b have a BGP session and are used."""
-    sessions = []
-    for edge in EDGES:
-        agent = stage.outskirts.world.agent(edge)
-        with agent.busy:  # only one thread at a time may use its kernel
-            sessions.append(agent.kernel.customer_sessions().values())
-    established = all(session.state == "Established" and session.accepted for found in sessions for session in found)
-    return established and all(sessions) and not stage.outskirts.world.agent("hv1").records.seats.silent
+    found = [sessions(stage, edge) for edge in EDGES]
+    established = all(session.state == "Established" and session.accepted for of_edge in found for session in of_edge)
+    return established and all(found) and not stage.outskirts.world.agent("hv1").records.seats.silent
+
+
+def sessions(stage: Stage, edge: str) -> list[CustomerSession]:
+    """Return the BGP sessions of an edge's tunnels."""
+    agent = stage.outskirts.world.agent(edge)
+    with agent.busy:  # only one thread at a time may use its kernel
+        return [*agent.kernel.customer_sessions().values()]
+
+
+def states(stage: Stage, edge: str) -> set[str]:
+    """Return the states of an edge's sessions."""
+    return {session.state for session in sessions(stage, edge)}
 
 
 @pytest.mark.timeout(600 + 60 * KILLS)
@@ -118,12 +127,10 @@ def test_an_edge_without_its_underlay_is_left_by_sites_and_comes_back(stage: Sta
     wait_for(lambda: all_used(stage) and ways() == len(EDGES), "both edges to announce the VPC", 2 * PATIENCE_S)
     subprocess.run(["ip", "-n", "spine", "link", "set", f"to-{edge}", "down"], check=True)
     try:
-        wait_for(lambda: ways() == 1, "one edge to announce nothing", PATIENCE_S)
-        stage.wait_reaches("b/one")
         agent = stage.outskirts.world.agent(edge)
-        assert "its underlay has no carrier" in agent.readiness.why
-        with agent.busy:
-            assert {session.state for session in agent.kernel.customer_sessions().values()} == {"Established"}
+        wait_for(lambda: "its underlay has no carrier" in agent.readiness.why, "the edge to know", PATIENCE_S)
+        wait_for(lambda: ways() == 1 and states(stage, edge) == {"Established"}, "its sessions to announce nothing", PATIENCE_S)
+        stage.wait_reaches("b/one")
     finally:
         subprocess.run(["ip", "-n", "spine", "link", "set", f"to-{edge}", "up"], check=True)
         vtep = stage.outskirts.world.hosts[edge].vtep  # its route went with the device

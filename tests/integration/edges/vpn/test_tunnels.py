@@ -6,17 +6,11 @@ to build.
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import pytest
 
-from netorch.diagnose.trace import Report, trace
 from netorch.model.mapping import Reach
 from netorch.model.routing.effective import Origin
-from netorch.records.caller import Caller
-from netorch.records.inventory import read_inventory
 from netorch.state.l3 import Route
-from netorch.store import open_store
 from netorch.trace.codes import Code
 from netorch.trace.way import Place
 from tests.integration.edges.vpn.sites import PATIENCE_S, SERVER, SITE, Stage, takes
@@ -27,6 +21,8 @@ pytestmark = pytest.mark.root
 
 
 def test_two_customers_with_the_same_addresses_each_reach_their_own_site(stage: Stage) -> None:
+    for name in "ab":
+        stage.wait_reaches(f"{name}/one")
     with stage.listener("site-a") as of_a, stage.listener("site-b") as of_b:
         stage.say("a/one", b"of a")
         stage.say("b/one", b"of b")
@@ -39,7 +35,7 @@ def test_two_customers_with_the_same_addresses_each_reach_their_own_site(stage: 
 
 def test_the_site_reaches_the_instance_and_nothing_that_is_not_mapped(stage: Stage) -> None:
     device = stage.sites["a"].device
-    assert device.reaches(SERVER, "10.0.1.5")
+    wait_for(lambda: device.reaches(SERVER, "10.0.1.5"), "the instance to answer its site", PATIENCE_S)
     assert not device.reaches(SERVER, "10.0.1.99")
     assert not device.reaches(SERVER, "203.0.113.10")  # no transit to the internet
 
@@ -72,8 +68,8 @@ def reached(stage: Stage, name: str) -> dict[str, tuple[tuple[str, Origin, int],
 
 
 def test_every_edge_says_what_it_reaches_and_how_it_knows(stage: Stage) -> None:
-    wait_for(lambda: len(reached(stage, "b")) == len(EDGES) and all(reached(stage, "b").values()), "b's routes", PATIENCE_S)
-    assert reached(stage, "b") == dict.fromkeys(EDGES, ((SITE, Origin.VPN_BGP, 1),))
+    learned = dict.fromkeys(EDGES, ((SITE, Origin.VPN_BGP, 1),))
+    wait_for(lambda: reached(stage, "b") == learned, f"{learned} of b", PATIENCE_S)
     assert reached(stage, "a") == dict.fromkeys(EDGES, ((SITE, Origin.VPN_STATIC, 0),))
 
 
@@ -94,7 +90,7 @@ def test_a_prefix_that_is_withdrawn_goes_everywhere(stage: Stage) -> None:
     routes = [obj for obj in dumped if isinstance(obj, Route)]
     vni = world.vpc("b").vni
     assert [obj for obj in routes if obj.vni == vni and obj.dst == SITE] == []
-    assert stage.reaches("a/one")
+    stage.wait_reaches("a/one")
     for protocol in stage.bgp_protocols("b"):
         device.bird(f"enable {protocol}")
     stage.wait_reaches("b/one")
@@ -103,16 +99,11 @@ def test_a_prefix_that_is_withdrawn_goes_everywhere(stage: Stage) -> None:
 # --- traces -------------------------------------------------------------------------------------------------------------------
 
 
-def traced(stage: Stage, source: str, destination: str, service: str = "icmp") -> Report:
-    with closing(open_store(str(stage.outskirts.world.store_path))) as store:
-        return trace(store, read_inventory(store), Caller(operator=True), source, destination, service, timeout_s=1.0)
-
-
 def wait_said(stage: Stage, name: str) -> None:
     """Wait until both edges report that their tunnels to a site are up, and how many prefixes they have learned."""
 
     def arrives() -> bool:
-        found = traced(stage, f"{name}/one", SERVER)
+        found = stage.outskirts.traced(f"{name}/one", SERVER)
         return found.reachable and found.model is not None and len(found.model.backs) == len(EDGES)
 
     wait_for(arrives, f"what edges say of {name}'s tunnels", PATIENCE_S)
@@ -122,7 +113,7 @@ def wait_said(stage: Stage, name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_model_kernel_and_live_packet_agree(stage: Stage, name: str, service: str) -> None:
     wait_said(stage, name)
-    found = traced(stage, f"{name}/one", SERVER, service)
+    found = stage.outskirts.traced(f"{name}/one", SERVER, service)
     assert (found.disagreement, found.kernel_problem, found.live.why_not) == ("", "", "")
     assert (found.verdict.code, found.live.arrived, found.reachable) == (None, True, True)
     for walked in (found.model, found.kernel):
@@ -136,7 +127,7 @@ def test_model_kernel_and_live_packet_agree(stage: Stage, name: str, service: st
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_what_comes_from_a_site_arrives_in_model_and_kernel(stage: Stage, name: str) -> None:
     wait_said(stage, name)
-    found = traced(stage, SERVER, f"{name}/one")
+    found = stage.outskirts.traced(SERVER, f"{name}/one")
     assert (found.disagreement, found.kernel_problem, found.verdict.code) == ("", "", None)
     assert found.live.why_not == "only the site itself can send its packets"
     assert found.kernel is not None
@@ -145,7 +136,7 @@ def test_what_comes_from_a_site_arrives_in_model_and_kernel(stage: Stage, name: 
 
 def test_a_source_that_no_site_has_is_refused_in_model_and_kernel(stage: Stage) -> None:
     wait_said(stage, "b")
-    found = traced(stage, "10.99.0.1", "b/one")
+    found = stage.outskirts.traced("10.99.0.1", "b/one")
     assert (found.disagreement, found.verdict.code) == ("", Code.VGW_REJECTS_SPOOFED_TRAFFIC)
     assert found.kernel is not None
     assert found.kernel.there.counter == "unreached"
@@ -157,9 +148,9 @@ def test_a_site_that_is_withdrawn_is_not_reached_any_more(stage: Stage) -> None:
     for protocol in stage.bgp_protocols("b"):
         device.bird(f"disable {protocol}")
     try:
-        wait_for(lambda: not traced(stage, "b/one", SERVER).reachable, "the prefix to be withdrawn", PATIENCE_S)
+        wait_for(lambda: not stage.outskirts.traced("b/one", SERVER).reachable, "the prefix to be withdrawn", PATIENCE_S)
         world.settle()
-        found = traced(stage, "b/one", SERVER)
+        found = stage.outskirts.traced("b/one", SERVER)
         assert (found.disagreement, found.live.arrived) == ("", False)
     finally:
         for protocol in stage.bgp_protocols("b"):
