@@ -35,11 +35,20 @@ class Daemon(Process):
         self._socket = directory / "bird.ctl"
 
     @contextmanager
-    def connected(self) -> Iterator[Control]:
-        """Open a connection to the namespace's running bird, and watch its process. Raises BirdError."""
+    def connected(self, waits: int = 1) -> Iterator[Control]:
+        """Open a connection to the namespace's running bird, and watch its process.
+
+        Raises BirdError: it does not run, or did not greet within ANSWER_S, so many times in a row.
+        """
         with Control(self._socket, ANSWER_S) as control:
             self.watch(control.pid())
-            control.greet()
+            for left in reversed(range(waits)):
+                try:
+                    control.greet()
+                    break
+                except BirdError as error:
+                    if not left or error.number != errno.ETIMEDOUT:
+                        raise
             self.check_place()
             yield control
 

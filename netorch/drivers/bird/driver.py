@@ -30,7 +30,7 @@ from netorch.state.op import Delete, Failure, Op
 
 RUN: Final = Path("/run/netorch-bird")  # not below /run/netorch, which only netorch may enter: bird runs as another user
 CONFIGURE_S: Final = 30.0  # for a bird that has just answered: starting another one would end all sessions
-SILENT: Final = 2  # unanswered queries; a single one may be due to a stalled machine
+SILENT: Final = 2  # unanswered queries; a single one may be due to a stalled machine, whose timeouts expire as it goes on
 DOWN: Final = "Down"  # of a session without a daemon
 Objects = dict[Key, KernelObject]
 
@@ -222,7 +222,7 @@ class Bird(Generic[C]):
         finally:
             new.unlink(missing_ok=True)
         try:
-            with self._daemon.connected() as control:
+            with self._daemon.connected(SILENT) as control:  # one that is killed ends all sessions
                 _configure(control, {protocol for obj in config.objects for protocol in config.protocols_of(obj)})
         except BirdError:
             self._remove_leftovers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from netorch.drivers.base import LearnedChanged, Lost
+from netorch.drivers.bird.control import BirdError, Control
 from netorch.drivers.bird.customers import Customers as Trade
 from netorch.drivers.bird.driver import customers_directory
 from netorch.drivers.daemons.sealing import EdgeKey
@@ -174,6 +176,28 @@ def test_what_is_changed_while_bird_is_dead_takes_nothing_from_others(edge: Edge
     edge.add(of_b)
     edge.wait_for(peer, of_b)
     assert edge.peers() == {peer, of_b}
+
+
+def test_a_change_finds_a_bird_that_is_late_once_and_ends_no_session(
+    edge: Edge, customers: Customers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that stalls keeps bird from answering in time: that is no reason to kill it."""
+    peer, of_b = customers.make(FIRST, A, SITE).peer("of_a"), customers.make(OF_B, B, SITE).peer("of_b")
+    edge.add(peer)
+    edge.wait_for(peer)
+    before, since = edge.pid(), edge.since(peer)
+    late, greet = [BirdError("bird does not answer", errno.ETIMEDOUT)], Control.greet
+
+    def greet_late(control: Control) -> None:
+        if late:
+            raise late.pop()
+        greet(control)
+
+    monkeypatch.setattr(Control, "greet", greet_late)
+    edge.add(of_b)
+    assert late == []
+    edge.wait_for(of_b)
+    assert (edge.pid(), edge.since(peer)) == (before, same(since))
 
 
 def test_a_router_without_bfd_has_a_session_all_the_same(edge: Edge, customers: Customers) -> None:
