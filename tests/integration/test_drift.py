@@ -328,12 +328,12 @@ def test_what_is_foreign_in_the_overlay_is_named_at_once_until_it_goes(steady: W
     for text, (make, remove) in FOREIGN.items():
         tool = {"nft": ["ip", "netns", "exec", overlay, "nft"], "qdi": ["tc", "-n", overlay]}.get(text[:3], ["ip", "-n", overlay])
         subprocess.run([*tool, *make.split()], check=True)
-        wait_for(lambda text=text: agent.reconciler.foreign() == (text,), text)  # type: ignore[misc]
+        wait_for(lambda text=text: agent.foreign() == (text,), text)  # type: ignore[misc]
         assert drift_of(steady, "hv1").foreign == (text,)
         agent.audit()
-        assert agent.reconciler.foreign() == (text,)
+        assert agent.foreign() == (text,)
         subprocess.run([*tool, *remove.split()], check=True)
-        wait_for(lambda: agent.reconciler.foreign() == (), f"the end of {text}")
+        wait_for(lambda: agent.foreign() == (), f"the end of {text}")
     assert drift_of(steady, "hv1") == Drift([], ())
     assert steady.reaches("acme/a", "acme/b")
 

@@ -67,9 +67,10 @@ def test_after_moves_every_host_holds_what_it_would_compile_from_nothing(world: 
     assert list(world.agent("hv3").reconciler.slices) == [HOST_SLICE]
     world.settle()
     for name in world.hosts:
-        reconciler = world.agent(name).reconciler
-        for vni in reconciler.phases:
-            assert reconciler.recomputed(vni) == reconciler.slices[vni].desired
+        agent = world.agent(name)
+        with agent.busy:
+            for vni in agent.reconciler.phases:
+                assert agent.reconciler.recomputed(vni) == agent.reconciler.slices[vni].desired
 
 
 def test_an_instance_leaves_a_dead_host(world: World) -> None:

@@ -103,6 +103,11 @@ class AttentiveAgent(Agent):
         with self.busy:
             return self.reconciler.pending()
 
+    def foreign(self) -> tuple[str, ...]:
+        """Return the foreign objects that the agent knows, between two turns."""
+        with self.busy:
+            return self.reconciler.foreign()
+
     def has_done(self, revision: int) -> bool:
         """Return whether the agent has acted on everything that the store held at a revision."""
         with self.busy:

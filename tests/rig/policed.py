@@ -137,7 +137,8 @@ class Policed:
 
     def problems(self) -> list[str]:
         """Return the problems that the agents report."""
-        return [text for host in self.world.agents for text in self.world.agent(host).reconciler.problems.values()]
+        told = [[*self.world.agent(host).reconciler.problems.values()] for host in self.world.agents]  # copies: agents go on
+        return [text for of_host in told for text in of_host]
 
     # --- packets -------------------------------------------------------------------------------------------------------------
 

@@ -192,9 +192,9 @@ def test_a_wrong_password_keeps_a_session_down_and_status_says_so(speaking: Spea
     speaking.wait_for_both()
     wait_for(lambda: not speaking.problems("e1"), "the status")
     for edge in EDGES:
-        everything = [
-            str(obj) for found in speaking.world.agent(edge).reconciler.slices.values() for obj in found.actual.values()
-        ]
+        agent = speaking.world.agent(edge)
+        with agent.busy:
+            everything = [str(obj) for found in agent.reconciler.slices.values() for obj in found.actual.values()]
         assert SECRET not in "".join(everything)
         assert (RUN / edge / "bird.conf").stat().st_mode & 0o777 == 0o600
     assert SECRET.encode() not in speaking.world.store_path.read_bytes()

@@ -24,7 +24,7 @@ def kill(stand: Stand, of: type[Config]) -> None:
         for obj in _objects(stand, of):
             stand.fake.disturb(Delete(obj))
         return
-    with Control(_directory(of) / "bird.ctl", 1.0) as control:
+    with Control(_directory(of) / "bird.ctl", 10.0) as control:
         os.kill(control.pid(), signal.SIGKILL)
 
 
@@ -60,6 +60,6 @@ def _directory(of: type[Config]) -> Path:
 
 
 def _birdc(of: type[Config], command: str) -> None:
-    with Control(_directory(of) / "bird.ctl", 1.0) as control:
+    with Control(_directory(of) / "bird.ctl", 10.0) as control:
         control.greet()
         control.ask(command)

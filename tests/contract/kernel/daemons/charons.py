@@ -21,7 +21,7 @@ def kill(stand: Stand) -> None:
         for obj in [obj for obj in stand.fake.objects.values() if isinstance(obj, IkeConnection)]:
             stand.fake.disturb(Delete(obj))
         return
-    with Control(_SOCKET, 1.0) as control:
+    with Control(_SOCKET, 10.0) as control:
         os.kill(control.pid(), signal.SIGKILL)
 
 
@@ -30,7 +30,7 @@ def unload(stand: Stand, connection: IkeConnection) -> None:
     if isinstance(stand, FakeStand):
         del stand.fake.objects[connection.key]
         return
-    with Control(_SOCKET, 1.0) as control:
+    with Control(_SOCKET, 10.0) as control:
         control.ask("unload-conn", {"name": connection.name})
 
 
@@ -40,5 +40,5 @@ def take_secrets(stand: Stand, *connections: IkeConnection) -> None:
         for connection in connections:
             del stand.fake.objects[connection.key]
         return
-    with Control(_SOCKET, 1.0) as control:
+    with Control(_SOCKET, 10.0) as control:
         control.ask("clear-creds")

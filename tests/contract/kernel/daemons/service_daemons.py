@@ -24,7 +24,7 @@ def send(stand: Stand, number: signal.Signals) -> None:
         for obj in [obj for obj in stand.fake.objects.values() if isinstance(obj, ServiceObject)]:
             stand.fake.disturb(Delete(obj))
         return
-    with Control(SOCKET, 1.0) as control:
+    with Control(SOCKET, 10.0) as control:
         os.kill(control.pid(), number)
 
 
@@ -32,7 +32,7 @@ def users(stand: Stand) -> set[int]:
     """Return the user and group ids under which the daemon runs."""
     if isinstance(stand, FakeStand):
         return {NOBODY}
-    with Control(SOCKET, 1.0) as control:
+    with Control(SOCKET, 10.0) as control:
         status = Path(f"/proc/{control.pid()}/status").read_text()
     lines = [line.split() for line in status.splitlines() if line.startswith(("Uid:", "Gid:", "Groups:"))]
     return {int(word) for line in lines for word in line[1:]}
