@@ -14,7 +14,7 @@ import grpc
 
 from netorch.errors import StoreDenied
 from netorch.store.etcd import messages as pb
-from netorch.store.etcd.client import HAS_LEADER, Client, Unanswered
+from netorch.store.etcd.client import HAS_LEADER, Client, Refused, Unanswered
 from netorch.store.etcd.keyspace import Keyspace
 from netorch.store.etcd.messages import Message
 
@@ -115,11 +115,12 @@ def _can_ask(client: Client) -> bool:
     """Return whether the client's cluster answers requests for progress behind all events; log a warning if it does not.
 
     Versions that tell their version to administrators only are newer than the first that do (3.5.28 to 3.5.30, 3.6: etcd issue
-    21663). Raises what a call raises.
+    21663). They refuse a host whose user is gone, too, as a wrong request; its watches are then denied. Raises what a call
+    raises.
     """
     try:
         version = client.call(pb.STATUS, pb.StatusRequest()).version
-    except StoreDenied:
+    except (StoreDenied, Refused):
         return True
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
     answers = any(numbers >= first and (numbers[:2] == first[:2] or first is _PROGRESS_SINCE[-1]) for first in _PROGRESS_SINCE)

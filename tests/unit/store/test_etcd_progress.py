@@ -26,14 +26,14 @@ class Member:
     """Reports revision 2 on one of two watches, and progress on the second request for it."""
 
     version = "3.5.33"
-    tells_administrators_only = False
+    refusal: tuple[grpc.StatusCode, str] | None = None  # of a request for its version
 
     def __init__(self) -> None:
         self.asked = 0
 
     def status(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - messages have no types
-        if self.tells_administrators_only:
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, "etcdserver: permission denied")
+        if self.refusal is not None:
+            context.abort(*self.refusal)
         return pb.STATUS[1](version=self.version)
 
     def watch(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
@@ -104,9 +104,18 @@ def test_only_members_that_tell_it_behind_all_events_are_asked(
     stream.close()
 
 
-def test_a_member_that_tells_its_version_to_administrators_only_is_asked(client: Client, member: Member) -> None:
-    """As 3.5.30 does with a host, and 3.6.0. A host that gave up there would follow nothing."""
-    member.tells_administrators_only = True
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, "etcdserver: permission denied"),
+        (grpc.StatusCode.FAILED_PRECONDITION, "etcdserver: user name not found"),
+    ],
+)
+def test_a_member_that_tells_its_version_to_administrators_only_is_asked(
+    client: Client, member: Member, refusal: tuple[grpc.StatusCode, str]
+) -> None:
+    """As 3.5.30 does with a host, and with one that was revoked. A host that gave up there would follow nothing."""
+    member.refusal = refusal
     stream = Stream(client, [(b"a", b"b")], 2)
     assert stream.can_ask
     stream.close()
