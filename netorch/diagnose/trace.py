@@ -22,7 +22,7 @@ from netorch.diagnose import sites
 from netorch.diagnose.appliances import not_forwarded
 from netorch.diagnose.course import Course, from_interface, from_internet, holder
 from netorch.diagnose.ends import End, is_outside
-from netorch.diagnose.later import Offloading, compare_flowtables
+from netorch.diagnose.later import Offloading, compare_flowtables, why_judged
 from netorch.diagnose.live import Live, live_from_instance, live_from_internet
 from netorch.diagnose.outside import is_offered, no_edge_answers, no_port, refined, to_service
 from netorch.diagnose.policy_indexes import Indexes, names_of
@@ -76,6 +76,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     live: Live = Live()
     verdict: Explanation
     silent: tuple[str, ...] = ()  # hosts on the way whose agents are not running
+    judged: dict[str, str] = {}  # hypervisors where, by the model, rules judge later packets; and why, if the model shows it
     offloading: Offloading = Offloading()  # where model and kernels differ about later packets, if they differ in nothing else
     disagreement: str = ""
 
@@ -134,6 +135,7 @@ def trace(
         live=live,
         verdict=_verdict(store, inventory, indexes, course, ways, live),
         silent=_silent(inventory, ways.model),
+        judged=why_judged(inventory, host_models, ways.model, _unchecked(course)),
         offloading=offloading,
         disagreement=contradiction,
     )
@@ -250,6 +252,12 @@ def _at_far(indexes: Indexes, course: Course) -> tuple[PolicyIndex, str]:
 
 def _trips(ways: Ways) -> list[RoundTrip]:
     return [ways.model, *([ways.kernel] if ways.kernel is not None else [])]
+
+
+def _unchecked(course: Course) -> set[str]:
+    """Return the ports of the ends without source/destination check."""
+    ends = [end.eni for end in (course.near, course.far) if end is not None]
+    return {port_name(eni.id) for eni in ends if not eni.source_dest_check}
 
 
 def _silent(inventory: Inventory, model: RoundTrip) -> tuple[str, ...]:

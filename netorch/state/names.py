@@ -145,6 +145,11 @@ def is_cable_end(ifname: str) -> bool:
     return ifname[:1] in CABLE_LETTERS and ifname[1:2] == "-" and vni_of_ifname(ifname) != HOST_SLICE
 
 
+def is_peer_end(ifname: str) -> bool:
+    """Return whether a device's name is that of an end of a cable between two peered VPCs."""
+    return ifname[:2] in ("p-", "q-") and is_cable_end(ifname)
+
+
 def is_private_end(ifname: str) -> bool:
     """Return whether a device's name is that of a tunnel, or of a virtual interface."""
     return ifname[:2] in ("x-", "y-", "d-") and vni_of_ifname(ifname) != HOST_SLICE

@@ -84,12 +84,12 @@ class Steps:
         `codes` map drop counters to codes.
         """
         result = ruleset.run(hook, skb) if ruleset is not None else HookVerdict(accepted=True)
+        asked = devices or (skb.sdifname or skb.iifname, skb.oifname)
         if not result.accepted:
-            asked = devices or (skb.sdifname or skb.iifname, skb.oifname)
             self._note(host_model.name, place, said, result.hits, ok=False, devices=asked)
             raise Died(codes.get(result.counter, Code.DROPPED), result.counter)
         if not silent:
-            self._note(host_model.name, place, said, result.hits)
+            self._note(host_model.name, place, said, result.hits, devices=asked)
 
     def _note(
         self,

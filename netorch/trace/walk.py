@@ -224,7 +224,8 @@ class _Walker(BetweenSteps):
         finally:
             self.marks[self._tracker(host_model, skb.ct_zone)] = skb.ct_mark
         if skb.flowtable:
-            self.flows.add(Flow(host_model.name, skb.flowtable, connection_of(self._packet)))
+            added = (Flow(host_model.name, skb.flowtable, connection_of(self._packet), end.ifname) for end in (link, out))
+            self.flows.update(added)  # packets of either direction, by its device
         return self._pass_on(host_model, route, out)
 
     def _offload(self, host_model: HostModel, link: Device, flowtable: str, skb: Skb) -> tuple[Route, Device] | None:
@@ -233,7 +234,7 @@ class _Walker(BetweenSteps):
         said = f"{link.ifname}, which is in {flowtable}"
         self._run_hook(host_model, Place.FLOWTABLE, host_model.overlay, link.ifname, skb, f"guard of {said}", silent=True)
         table = host_model.table_of_vrf(link.vrf)
-        if table is None or Flow(name, flowtable, connection_of(self._packet)) not in self._offloaded:
+        if table is None or Flow(name, flowtable, connection_of(self._packet), link.ifname) not in self._offloaded:
             return None
         route = host_model.route(table, self._packet.destination)
         out = host_model.link(route.ifname) if route is not None else None

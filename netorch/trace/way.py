@@ -25,11 +25,12 @@ class Tracker(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A connection in a flowtable of a host."""
+    """A connection in a flowtable of a host, for the packets that come in by one device."""
 
     host: str
     flowtable: str
     connection: Connection
+    ifname: str
 
 
 def connection_of(packet: Packet) -> Connection:

@@ -52,8 +52,8 @@ def command(
     which only its owner and the operator can see. DNS, metadata and gateway endpoints are answered by a host itself.
 
     Once rules have passed a TCP or UDP connection in both directions, a flowtable of the kernel may forward the rest of it,
-    faster, without asking the rules again. If so, the way of later packets from SOURCE to DESTINATION follows. `netorch flows`
-    shows which connections flowtables forward now.
+    faster, without asking the rules again. If so, the way of later packets from SOURCE to DESTINATION follows; if not, the
+    reason. `netorch flows` shows which connections flowtables forward now.
 
     \b
     netorch trace shop/web-1 internet tcp/443
@@ -82,6 +82,8 @@ def _show(report: Report) -> None:
             _show_answer(report, number, back, _back(report.kernel, number))
         if report.model.later is not None:
             _show_later(report, report.model.later, report.kernel.later if report.kernel is not None else None)
+        elif report.model.succeeded and report.model.backs:
+            click.echo(f"{_later_packets(report)}: rules judge each of them; flowtables forward TCP and UDP only")
     for reason, who in ((report.kernel_problem, "kernel"), (report.live.why_not, "probe")):
         if reason:
             click.echo(f"{who}: {reason}")
@@ -130,16 +132,27 @@ def _show_later(report: Report, model: Walk, kernel: Walk | None) -> None:
     """Print the way of later packets where flowtables forward them. The live packet is none of these."""
     from netorch.model.security import UDP
 
-    packets = f"later packets from {report.source} to {report.destination}"
+    packets = _later_packets(report)
+    if model.at_host:
+        click.echo(f"{packets}: {model.host} itself answers each of them; groups, ACLs and flowtables do not apply")
+        return
     if not model.offloaded_on and (kernel is None or not kernel.offloaded_on):
-        why = 'docs/design/policy.md, "Offloaded connections", "A slow connection"'
-        click.echo(f"{packets}: rules judge each of them; no flowtable forwards them (why: {why})")
+        manual = 'see docs/design/policy.md, "Offloaded connections", "A slow connection"'
+        why = "; ".join(dict.fromkeys(filter(None, report.judged.values()))) or manual
+        click.echo(f"{packets}: rules judge each of them; no flowtable forwards them: {why}")
         return
     is_udp = report.packet is not None and report.packet.protocol == UDP
     after = "once both ends have sent some" + (" and two seconds have passed" if is_udp else "")
     flows = f"`{as_called('netorch flows')}` on {', '.join(model.offloaded_on)}"
     click.echo(f"{packets}, {after}{f' (by the records alone; of the kernels: {flows})' if kernel is None else ''}:")
     _show_way(report, model, kernel, {}, None)
+    for host, why in report.judged.items():
+        if why:
+            click.echo(f"on {host} rules judge each of them: {why}")
+
+
+def _later_packets(report: Report) -> str:
+    return f"later packets from {report.source} to {report.destination}"
 
 
 def _there(found: RoundTrip | None) -> Walk | None:
@@ -252,6 +265,7 @@ def _value(report: Report) -> dict[str, Any]:
         "later": {
             "model": _later_value(report.model, ""),
             "kernel": _later_value(report.kernel, report.kernel_problem),
+            "judged_on": report.judged,
         },
         "probe": {
             "heard": probe.heard if probe is not None else None,
