@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv6Network
 
 import pytest
 
@@ -18,11 +19,10 @@ def six(shop: Run, quick: Run) -> Run:
     """Return the command line of acme's owner; its subnets `six`, `mixed` and `open` have IPv6 ranges and an instance each."""
     quick("address", "pool", "add", "west", "2001:db8:100::/40")
     (cidr,) = json.loads(shop("vpc", "associate-cidr", "shop", "--provided-ipv6", "-o", "json").stdout)["ipv6_cidrs"]
-    block = cidr.removesuffix("00::/56")
-    for number, name in enumerate(("six", "mixed", "open")):
+    ranges = IPv6Network(cidr).subnets(new_prefix=64)  # the range is a random one of the pool, e.g. 2001:db8:13b::/56
+    for number, (name, range_) in enumerate(zip(("six", "mixed", "open"), ranges, strict=False)):
         shop("route-table", "create", f"{name}-table", "--vpc", "shop")
-        range_ = f"{block}0{number}::/64"
-        shop("subnet", "create", name, "--vpc", "shop", "--cidr", f"10.0.{60 + number}.0/24", "--ipv6-cidr", range_)
+        shop("subnet", "create", name, "--vpc", "shop", "--cidr", f"10.0.{60 + number}.0/24", "--ipv6-cidr", str(range_))
         shop("route-table", "associate", f"{name}-table", name)
         shop("instance", "run", f"i-{name}", "--subnet", f"shop/{name}", "--host", "hv1", "--no-wait", "--security-group", "web")
     shop("sg", "rule", "add", "web", "ingress", "tcp", "443", "--source", "::/0")
