@@ -21,6 +21,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
 
+from netorch.agent.tasks.handover import RETURN_S
 from netorch.control.actions.endpoints.gateway import create_gateway_endpoint
 from netorch.diagnose.trace import Report, trace
 from netorch.drivers import netns
@@ -50,6 +51,7 @@ BORDER, INTERNET, SERVER, SERVER6 = "border", "internet", "203.0.113.10", "2001:
 POOL: Final = "198.51.100.0/24"
 POOL6: Final = "2001:db8:100::/40"
 EDGES: Final = ("e1", "e2")
+ACTIVE_S: Final = RETURN_S + 150.0
 UPLINKS: Final = {
     edge: Uplink(
         device="out0",
@@ -113,10 +115,11 @@ class Outskirts:
     def settle(self) -> None:
         """Wait until every agent has acted on the store, and each host uses every edge that it knows.
 
-        An edge is active a second after it is ready. Until then hosts may differ about where a stateful gateway is.
+        An edge is active a second after it is ready. Until then hosts may differ about where a stateful gateway is. One that is
+        ready later than its partner waits for RETURN_S before it asks for its gateways, and gets them by a handover.
         """
         self.world.settle()
-        wait_for(lambda: not any(self._unused(host) for host in self.world.agents), "all edges to be active", 60.0)
+        wait_for(lambda: not any(self._unused(host) for host in self.world.agents), "all edges to be active", ACTIVE_S)
 
     def _unused(self, host: str) -> frozenset[str]:
         """Return the VTEPs of edges that a host does not use at all, or not for stateful gateways."""
@@ -139,7 +142,7 @@ class Outskirts:
 
         def undisturbed() -> Report | None:
             before = self._writes()
-            wait_for(self.is_calm, "all hosts to hear all edges, and to say so")
+            wait_for(self.is_calm, "all hosts to hear all edges, and to say so", ACTIVE_S)
             with closing(open_store(str(self.world.store_path))) as store:
                 found = trace(store, read_inventory(store), caller, source, destination, service, timeout_s=1.0)
             return found if self._writes() == before else None

@@ -42,7 +42,7 @@ def outskirts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outskirts]:
             found.seat(name)
         for name, address in PUBLIC.items():
             found.associate(name, address)
-        found.settle()
+        found.world.settle()
         yield found
     finally:
         found.close()

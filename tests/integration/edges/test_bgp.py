@@ -104,7 +104,7 @@ def test_an_edge_without_a_session_is_left_by_hosts_and_its_partner_is_not_drain
         wait_for(lambda: silent() == {vteps["e1"]}, "hv1 to leave e1", 60.0)
         print(f"left after {time.monotonic() - started:.2f} s")
         said = f"it has no BGP session with {UPLINKS['e1'].gateway}"
-        wait_for(lambda: world.inventory().agents["e1"].not_ready == said, "the status", 30.0)
+        wait_for(lambda: world.inventory().agents["e1"].not_ready == said, "the status")
         with pytest.raises(ApiError, match=f"e1, the other edge of its pair, is not ready: {said}"):
             drain_host(world.store, world.caller, "e2")
         assert speaking.outskirts.ping("a/one", SERVER).ok

@@ -75,7 +75,7 @@ class Download:
     def goes_on(self) -> None:
         """Wait until more data arrives on the same connection."""
         count = len(self.arrivals)
-        wait_for(lambda: len(self.arrivals) > count + 50, "the download to go on", 30.0)
+        wait_for(lambda: len(self.arrivals) > count + 50, "the download to go on")
 
     def longest_pause(self, since: int) -> float:
         """Return the longest time without a byte since an arrival, in seconds."""
@@ -95,7 +95,7 @@ class Download:
 def at_rest(speaking: Speaking) -> None:
     """Wait until both edges are used again."""
     speaking.wait_for_both()
-    wait_for(lambda: not speaking.world.agent("hv1").records.seats.silent, "no edge to be silent", 30.0)
+    wait_for(lambda: not speaking.world.agent("hv1").records.seats.silent, "no edge to be silent")
 
 
 class Leaving(NamedTuple):
@@ -181,7 +181,7 @@ def test_an_edge_is_drained_and_taken_again_without_a_lost_packet(speaking: Spea
             is_left(speaking, edge)
             wait_until_sent(out, 200)
             undrain_host(world.store, world.caller, edge)
-            wait_for(lambda: speaking.border.next_hops(POOL) == BOTH, "the border to send to both", 30.0)
+            wait_for(lambda: speaking.border.next_hops(POOL) == BOTH, "the border to send to both")
             wait_for(lambda: not world.agent("hv1").records.seats.silent, "hv1 to take the edge again")
             wait_until_sent(out, 200)
             last = (out(), coming())

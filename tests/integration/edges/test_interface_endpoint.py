@@ -293,7 +293,7 @@ def test_the_other_edge_takes_over_and_gives_connections_back(linked: Linked) ->
             wait_for(lambda: first in world.agent("e1").records.seats.standby, "the first edge to know that nobody reaches it")
         finally:
             spine.route("replace", dst=f"{first}/32", oif=spine.link_lookup(ifname="to-e1")[0], scope=253)
-        wait_for(lambda: not any(known.silent for known in seats), "all to hear the first edge", 30)
+        wait_for(lambda: not any(known.silent for known in seats), "all to hear the first edge")
         for server in servers:
             _emptied(server)
         other = stack.enter_context(connected(linked.place("a/one"), (front, 443)))

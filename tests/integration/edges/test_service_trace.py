@@ -27,7 +27,7 @@ from netorch.records.inventory import read_inventory
 from netorch.store import open_store
 from netorch.trace.codes import Code
 from netorch.trace.way import Place
-from tests.rig.outskirts import Outskirts, connected, listening
+from tests.rig.outskirts import ACTIVE_S, Outskirts, connected, listening
 from tests.rig.services.remembered import forget
 from tests.rig.world import wait_for
 
@@ -92,7 +92,7 @@ class Scene:
         enis = self.world.vpc("a").each(NetworkInterface)
         self.front = next(eni.address for eni in enis if eni.gateway == endpoint.id)
         self.back = next(found.address for found in self.world.vpc("p").each(EndpointConnection))
-        wait_for(self._is_calm, "all hosts to say that the edges answer, and edges that the targets do", 60.0)
+        wait_for(self._is_calm, "all hosts to say that the edges answer, and edges that the targets do", ACTIVE_S)
 
     def _of(self, vpc: str, kind: type[Subnet] | type[SecurityGroup], name: str) -> str:
         return next(each.id for each in self.world.vpc(vpc).each(kind) if each.name == name)
@@ -115,7 +115,7 @@ class Scene:
         caller = Caller(owner=owner) if owner else Caller(operator=True)
 
         def undisturbed() -> Report | None:
-            wait_for(self._is_calm, "all hosts to hear all edges, and to say so", 60.0)
+            wait_for(self._is_calm, "all hosts to hear all edges, and to say so", ACTIVE_S)
             before = self._writes()
             with closing(open_store(str(self.world.store_path))) as store:
                 found = trace(store, read_inventory(store), caller, source, destination, service, timeout_s=2.0)

@@ -47,21 +47,21 @@ def test_a_drained_edge_gets_a_vlan_subinterface_and_gives_its_old_uplink_back(o
     new = f"{TRUNK}.{VLAN},{ADDRESS}/24,{ROUTER}"
     with pytest.raises(ApiError, match="drain it first"):
         update_edge(world.store, world.caller, "e1", uplink=new)
-    wait_for(lambda: all(state.live for state in world.inventory().hosts.values()), "all agents to live", 30.0)
-    wait_for(lambda: not world.inventory().agents["e2"].not_ready, "e2 to be ready", 30.0)
+    wait_for(lambda: all(state.live for state in world.inventory().hosts.values()), "all agents to live")
+    wait_for(lambda: not world.inventory().agents["e2"].not_ready, "e2 to be ready")
     drain_host(world.store, world.caller, "e1")
     outskirts.arrive_at("e2")
-    wait_for(lambda: not users_of(world.inventory(), "e1"), "everybody to leave e1", 30.0)
+    wait_for(lambda: not users_of(world.inventory(), "e1"), "everybody to leave e1")
     update_edge(world.store, world.caller, "e1", uplink=new)
     outside = netns_name("e1", OUTSIDE)
-    wait_for(lambda: f"{TRUNK}.{VLAN}" in devices(outskirts, outside), "the new uplink", 30.0)
-    wait_for(lambda: UPLINKS["e1"].device in devices(outskirts, "e1"), "the old uplink to be given back", 30.0)
+    wait_for(lambda: f"{TRUNK}.{VLAN}" in devices(outskirts, outside), "the new uplink")
+    wait_for(lambda: UPLINKS["e1"].device in devices(outskirts, "e1"), "the old uplink to be given back")
     assert outskirts.ping(INTERNET, PUBLIC["a/one"]).ok, "by e2 meanwhile"
-    wait_for(lambda: not world.inventory().agents["e1"].not_ready, "e1 to be ready", 30.0)
+    wait_for(lambda: not world.inventory().agents["e1"].not_ready, "e1 to be ready")
     undrain_host(world.store, world.caller, "e1")
     with outskirts.rtnl(BORDER) as border:
         border.route("replace", dst=POOL, gateway=ADDRESS)
-    wait_for(lambda: outskirts.ping(INTERNET, PUBLIC["a/one"]).ok, "the internet to reach an instance by the new uplink", 30.0)
+    wait_for(lambda: outskirts.ping(INTERNET, PUBLIC["a/one"]).ok, "the internet to reach an instance by the new uplink")
     assert outskirts.ping("a/one", SERVER).ok
     world.settle()
     assert world.agent("e1").reconciler.problems == {}

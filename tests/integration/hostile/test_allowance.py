@@ -256,7 +256,7 @@ def test_what_a_full_table_turns_away_is_counted(world: World, ends: Ends) -> No
         ends.settle("greedy/a", "greedy/b", 2 * MOST)
     assert world.counters("hv1")["table_full"] > 0
     world.start_process("hv1")
-    wait_for(lambda: hv1(world).dropped.get("table_full"), "the counter in status", timeout_s=30)
+    wait_for(lambda: hv1(world).dropped.get("table_full"), "the counter in status")
     wait_for(lambda: hv1(world).table_percent == 100, "how full the table is, in status")
 
 
@@ -268,7 +268,7 @@ def test_nobody_is_refused_for_long_without_an_agent_and_the_next_one_goes_on(wo
     agent.kill()
     wait_for(lambda: ends.hears("greedy/b", "greedy/a"), "the end of the refusal", timeout_s=30)
     agent = world.start_process("hv1")
-    wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the next refusal", timeout_s=30)
+    wait_for(lambda: not ends.hears("greedy/b", "greedy/a"), "the next refusal")
     status = wait_for(lambda: said_by(world, agent), "the agent's word")
     assert status is not None
     assert (status.writes, status.repaired) == (0, 0)

@@ -67,7 +67,7 @@ def test_one_customers_flood_leaves_room_and_others_gateways_work(outskirts: Out
                     return not hearing.recv(16)
                 return True
 
-            wait_for(turned_away, "the first refusal", timeout_s=30)
+            wait_for(turned_away, "the first refusal")
             assert MOST // 2 <= tracker(outskirts, "greedy").use().held < MOST
             assert refused_new(outskirts, "greedy") > 0
             assert refused_new(outskirts, "modest") == 0
@@ -77,10 +77,10 @@ def test_one_customers_flood_leaves_room_and_others_gateways_work(outskirts: Out
                     assert receiver.recv(16) == text
             for _ in range(5):
                 assert source_seen(INTERNET, outskirts.place("modest/one"), SERVER) == PUBLIC["modest"]
-            wait_for(lambda: "host e1: VPC greedy holds more connections" in problems(outskirts), "status", timeout_s=30)
+            wait_for(lambda: "host e1: VPC greedy holds more connections" in problems(outskirts), "status")
             found = tracker(outskirts, "greedy")
             found.forget(found.flows(0))
-            wait_for(lambda: not turned_away(), "room again", timeout_s=30)
+            wait_for(lambda: not turned_away(), "room again")
 
 
 def test_a_flood_that_nobody_looks_at_stays_in_its_own_table(outskirts: Outskirts) -> None:
@@ -89,7 +89,7 @@ def test_a_flood_that_nobody_looks_at_stays_in_its_own_table(outskirts: Outskirt
     with small_tables(), udp_socket(outskirts.place("greedy/one")) as sock:
         for number in range(3 * MOST):
             sock.sendto(b"fill", (SERVER, FILL + number))
-        wait_for(partial(_is_full, outskirts), "a full table", timeout_s=30)
+        wait_for(partial(_is_full, outskirts), "a full table")
         for _ in range(5):
             assert source_seen(INTERNET, outskirts.place("modest/one"), SERVER) == PUBLIC["modest"]
 

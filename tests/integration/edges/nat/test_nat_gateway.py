@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from netorch.agent.indexes.seats import Seats
+from netorch.agent.tasks import handover
 from netorch.model.security import AclEntry, NetworkAcl
 from netorch.records import keys
 from netorch.records.codec import encode
@@ -153,7 +154,10 @@ def _hears_on_standby(seats: Seats, vtep: str) -> bool:
     return not seats.silent and vtep in seats.standby
 
 
-def test_the_second_edge_takes_over_resets_what_it_does_not_know_and_stays_in_use(outskirts: Outskirts) -> None:
+def test_the_second_edge_takes_over_resets_what_it_does_not_know_and_stays_in_use(
+    outskirts: Outskirts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "RETURN_S", 3600.0)  # a returning edge stays on standby, however long the test takes
     outskirts.arrive_at("e2")
     seats = {host: outskirts.world.agent(host).records.seats for host in ("hv1", "hv2", "e1", "e2")}
     e1 = outskirts.world.hosts["e1"].vtep
@@ -177,7 +181,7 @@ def test_the_second_edge_takes_over_resets_what_it_does_not_know_and_stays_in_us
         taken, _ = server.accept()
         with taken:
             for host, known in seats.items():
-                wait_for(partial(_hears_on_standby, known, e1), f"{host} to hear the first edge", 30)
+                wait_for(partial(_hears_on_standby, known, e1), f"{host} to hear the first edge")
             for sender, receiver in ((client, taken), (taken, client)):
                 sender.sendall(b"still here")
                 assert receiver.recv(16) == b"still here"
