@@ -68,7 +68,7 @@ class Border:
         """
         self._interval = _PATIENT
         self._reload()
-        wait_for(self._is_patient, "both ends to have agreed on longer timeouts")
+        wait_for(self._is_patient, "both ends to have agreed on longer timeouts, and the sessions")
         try:
             yield
         finally:
@@ -104,9 +104,13 @@ class Border:
         self._process.wait()
 
     def _is_patient(self) -> bool:
-        """Return whether all BFD sessions are up with the longer timeout: the edge has acknowledged it, RFC 5880 section 6.5."""
+        """Return whether all BFD sessions have the longer timeout, acknowledged by the edge, RFC 5880 section 6.5, and BGP is up.
+
+        A shorter timeout may have ended a BGP session just before: it begins again when BFD is up.
+        """
         rows = [row.split() for row in self.ask("show bfd sessions").splitlines() if " Up " in row]
-        return len(rows) == len(self._edges) and all(float(row[-1]) > 10 for row in rows)
+        has_timeout = len(rows) == len(self._edges) and all(float(row[-1]) > 10 for row in rows)
+        return has_timeout and all(map(self.established, self._edges))
 
     def _reload(self) -> None:
         self._write()
