@@ -22,6 +22,7 @@ from netorch.drivers.services.driver import services_directory
 from netorch.model.services.near import METADATA, PACKETS_PER_S, RESOLVER, RESOLVER6
 from netorch.model.services.zones import RecordSet, RecordType
 from netorch.records.caller import Caller
+from netorch.services.names.upstream import TRIES, TRY_S
 from netorch.state.base import UNDERLAY
 from tests.rig.world import World, wait_for
 
@@ -75,12 +76,12 @@ def inside(world: World, instance: str) -> Iterator[None]:
         os.close(fd)
 
 
-def ask(world: World, instance: str, name: str, rdtype: str = "A", at: str = RESOLVER, **options: object) -> str:
+def ask(world: World, instance: str, name: str, rdtype: str = "A", at: str = RESOLVER, *, tcp: bool = False) -> str:
     """Return the answer's code and records; `tcp` asks by TCP. Raises dns.exception.Timeout, OSError."""
     query = dns.message.make_query(name, rdtype)
     with inside(world, instance):
-        method = dns.query.tcp if options.get("tcp") else dns.query.udp
-        reply = method(query, at, timeout=float(str(options.get("within_s", 5.0))))
+        method = dns.query.tcp if tcp else dns.query.udp
+        reply = method(query, at, timeout=ANSWER_S)
     records = [item.to_text() for rrset in reply.answer for item in rrset]
     return " ".join([dns.rcode.to_text(reply.rcode()), *records])
 
@@ -114,6 +115,7 @@ def pid(host: str) -> int:
 
 
 NAME = "ip-10-0-1-7.compute.internal"
+ANSWER_S = TRIES * TRY_S + 10.0  # more than it takes to find that no other server answers
 
 
 @pytest.mark.parametrize("at", [RESOLVER, CIDR2, RESOLVER6])
