@@ -20,6 +20,7 @@ mkdir -p "$state"
         --cert-file "$shared/$name.pem" --key-file "$shared/$name.pem" \
         --peer-client-cert-auth --peer-trusted-ca-file "$shared/ca.pem" \
         --peer-cert-file "$shared/$name.pem" --peer-key-file "$shared/$name.pem" \
+        --peer-cert-allowed-hostname member.netorch.invalid \
         --enable-grpc-gateway=false --heartbeat-interval 500 --election-timeout 5000 \
         --auto-compaction-mode periodic --auto-compaction-retention 1h \
         --experimental-watch-progress-notify-interval 2s

@@ -4,7 +4,8 @@ It signs four kinds of certificates. Their extended key usage keeps them apart: 
 enrolment service's cannot ask.
 
     a host or an operator    clientAuth               the common name is the user of etcd (netorch.identity.users)
-    a member of etcd         serverAuth, clientAuth   its names and addresses; no user, because the common name is empty
+    a member of etcd         serverAuth, clientAuth   its names and addresses, and MEMBERS_NAME; no user, because the common
+                                                      name is empty
     the enrolment service    serverAuth               SERVICE_NAME
 """
 
@@ -28,6 +29,9 @@ from netorch.errors import IdentityError
 Key = ec.EllipticCurvePrivateKey
 
 SERVICE_NAME: Final = "enrolment.netorch.invalid"
+# All members have it, and nobody else. etcd's peer port knows no users: without --peer-cert-allowed-hostname it would take
+# proposals in any user's name from each certificate of this authority, also from a revoked host's.
+MEMBERS_NAME: Final = "member.netorch.invalid"
 AUTHORITY_LIFE: Final = timedelta(days=3650)
 HOST_LIFE: Final = timedelta(days=30)
 OPERATOR_LIFE: Final = timedelta(days=365)
@@ -106,12 +110,12 @@ def user_of(certificate: x509.Certificate) -> str:
 
 
 def names_of(certificate: x509.Certificate) -> frozenset[str]:
-    """Return the names and addresses of a server's certificate; empty for any other."""
+    """Return the names and addresses of a server's certificate, without MEMBERS_NAME; empty for any other."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return frozenset()
-    return frozenset(str(name.value) for name in found)
+    return frozenset(str(name.value) for name in found) - {MEMBERS_NAME}
 
 
 class Authority:
@@ -160,11 +164,13 @@ class Authority:
     def for_member(self, key: ec.EllipticCurvePublicKey, names: Sequence[str], now: datetime) -> str:
         """Return a certificate as PEM for a member of etcd, which serves clients and asks other members.
 
+        It also has MEMBERS_NAME, by which members tell each other from hosts.
+
         Raises:
           IdentityError: a name is neither an address nor a host name.
         """
         builder = _builder(x509.Name([]), self._certificate.subject, key, now, MEMBER_LIFE)
-        return self._signed(builder.add_extension(_alternative(names), critical=True), [_SERVER, _CLIENT])
+        return self._signed(builder.add_extension(_alternative([*names, MEMBERS_NAME]), critical=True), [_SERVER, _CLIENT])
 
     def for_service(self, key: ec.EllipticCurvePublicKey, now: datetime) -> str:
         """Return a certificate as PEM for the enrolment service."""

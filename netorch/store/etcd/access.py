@@ -109,5 +109,5 @@ class EtcdAccess:
             if any(reason in str(error) for reason in harmless):
                 return None
             raise StoreError(
-                f"store: {self._client.address.text()}: the cluster refuses to change users: {error}; try again"
+                f"store: {self._client.address.text()}: the cluster refuses to change users: {error.reason}; try again"
             ) from error

@@ -76,12 +76,12 @@ class Unanswered(Exception):
     """A member did not answer, so it is unknown whether the call was executed."""
 
 
-class Refused(Exception):
-    """The cluster refused the call; `code` is gRPC's, the text etcd's."""
+class Refused(StoreUnavailable):
+    """The cluster refused the call; `code` is gRPC's, `reason` etcd's text."""
 
-    def __init__(self, code: grpc.StatusCode, text: str) -> None:
-        self.code = code
-        super().__init__(text)
+    def __init__(self, where: str, code: grpc.StatusCode, reason: str) -> None:
+        self.code, self.reason = code, reason
+        super().__init__(f"store: {where}: the cluster refuses: {reason}; see its log")
 
 
 class Client:
@@ -187,7 +187,7 @@ class Client:
             return StoreDenied(f"store: {self.address.text()}: {text}; {DENIED_ADVICE}")
         if _FULL in text:
             return StoreUnavailable(f"store: {self.address.text()}: {text}; {_FULL_ADVICE}")
-        return Refused(code, text)
+        return Refused(self.address.text(), code, text)
 
     def unavailable(self, error: Exception) -> StoreUnavailable:
         """Return the error that no member answers, with the last one's error."""

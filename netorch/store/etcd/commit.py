@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import grpc
+
 from netorch.errors import StoreError, StoreUnavailable
 from netorch.store.base import KEEP_MARK_EVERY, Compare, Delete, Put, TxnResult
 from netorch.store.etcd import messages as pb
@@ -67,8 +69,10 @@ class Committer:
         )
         try:
             answer = self._client.call(pb.TXN, request)
-        except Refused:  # compacted already
-            answer = None
+        except Refused as error:
+            if error.code is not grpc.StatusCode.OUT_OF_RANGE:
+                raise
+            answer = None  # compacted already
         self._kept = wanted
         if answer is None or not answer.succeeded or not answer.responses[0].response_range.kvs:
             return []
@@ -117,7 +121,7 @@ class Committer:
         except Refused as error:
             raise StoreUnavailable(
                 f"store: {self._client.address.text()}: the answer to a transaction was lost, and its result cannot be read "
-                f"({error}); check whether it was applied before you try again"
+                f"({error.reason}); check whether it was applied before you try again"
             ) from error
         return 0
 
@@ -147,4 +151,7 @@ def _refusal(error: Refused, ops: Sequence[Put | Delete]) -> StoreError:
     leases = sorted({op.lease for op in ops if isinstance(op, Put) and op.lease})
     if "lease not found" in str(error):
         return StoreError(f"store: lease {', '.join(map(str, leases))} no longer exists; grant a new one")
-    return StoreError(f"store: the cluster refuses the transaction: {error}; give its members etcd's default limits or higher")
+    if error.code is grpc.StatusCode.INVALID_ARGUMENT:
+        what = f"store: the cluster refuses the transaction: {error.reason}"
+        return StoreError(f"{what}; give its members etcd's default limits or higher")
+    return StoreUnavailable(str(error))

@@ -67,7 +67,7 @@ class EtcdStore:
             return self._mark(self._read(past if revision else pb.RangeRequest(key=first))[1][0])
         except Refused as error:
             if revision % KEEP_MARK_EVERY == 0 and (found := self._read(kept)[1][0].kvs):
-                return bytes(found[0].value).decode()
+                return bytes(found[0].value).decode(errors="replace")  # any host may write it
             raise self._past(error, revision) from error
 
     def get(self, key: str) -> KeyValue | None:
@@ -213,7 +213,7 @@ class EtcdStore:
             return FutureRevision(f"store: revision {revision} does not exist yet; list again")
         if error.code is grpc.StatusCode.OUT_OF_RANGE:
             return Compacted(compacted_at(self._client, self._keys, revision) or revision)
-        return StoreUnavailable(f"store: {self._where}: the cluster refuses to read: {error}; see its log")
+        return StoreUnavailable(str(error))
 
     def _open(self, keys: Keyspace, create: bool, unfinished: bool) -> tuple[Keyspace, Meta]:
         found = self._client.call(pb.RANGE, pb.RangeRequest(key=keys.meta)).kvs

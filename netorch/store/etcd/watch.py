@@ -16,7 +16,7 @@ from typing import Final
 
 from netorch.errors import Compacted, FutureRevision, StoreError, StoreUnavailable
 from netorch.store.base import Event
-from netorch.store.etcd.client import Client, Refused, Unanswered
+from netorch.store.etcd.client import Client, Unanswered
 from netorch.store.etcd.frontier import EVERY_WATCH, Frontier
 from netorch.store.etcd.keyspace import Keyspace
 from netorch.store.etcd.stream import Stream
@@ -132,8 +132,6 @@ class EtcdWatch:
                     pause, give_up = _PAUSE_S, time.monotonic() + self._client.patience_s
                 elif time.monotonic() >= give_up:
                     return self._fail(self._client.unavailable(error))
-            except Refused as error:
-                return self._fail(StoreUnavailable(f"store: {self._client.address.text()}: no watch: {error}; see its log"))
             except StoreError as error:
                 return self._fail(error)
             with self._lock:
@@ -169,7 +167,7 @@ class EtcdWatch:
             if self._stopped:
                 stream.close()
         frontier = Frontier(self._keys, len(self._ranges), self._followed)
-        asked, ask_at, pause = False, 0.0, _ASK_AGAIN_S
+        asked, ask_at, pause = False, 0.0, _ASK_AGAIN_S  # `asked`: for events that wait
         try:
             while not self._stopped:
                 for answer in stream.answers(_TICK_S):
@@ -179,11 +177,11 @@ class EtcdWatch:
                     frontier.add(answer)
                 if frontier.whole() > self._followed:
                     self._deliver(*frontier.take())
-                now = time.monotonic()
-                if stream.can_ask and (now >= ask_at or (not asked and frontier.waits())):
+                now, waits = time.monotonic(), frontier.waits()
+                if stream.can_ask and (now >= ask_at or (waits and not asked)):
                     stream.ask_progress()  # a member sends no progress by itself before a watch has caught up or has started
-                    pause = _ASK_AGAIN_S if frontier.waits() else min(pause * 2, _ASK_EVERY_S)
-                    asked, ask_at = True, now + pause
+                    pause = _ASK_AGAIN_S if waits else min(pause * 2, _ASK_EVERY_S)
+                    asked, ask_at = waits, now + pause
         finally:
             stream.close()
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import shutil
+import ssl
 import time
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,7 +18,7 @@ from netorch.cli.identities.certificates import explaining
 from netorch.control.identities.roles import role_of, sweep
 from netorch.errors import StoreDenied, StoreUnavailable
 from netorch.identity.authority import OPERATOR_LIFE, Authority, key_pem, new_key, utc_now
-from netorch.identity.files import OWN, read_own, write
+from netorch.identity.files import AUTHORITY, OWN, read_own, write
 from netorch.records import keys
 from netorch.store import open_store
 from netorch.store.base import Compare, Delete, Event, Put, Store, Watch
@@ -356,3 +359,24 @@ def _is_up(cloud: Cloud) -> bool:
     with contextlib.suppress(StoreUnavailable), contextlib.closing(cloud.store()) as store:
         return store.revision() > 0
     return False
+
+
+def test_only_members_may_speak_at_the_peer_port(cloud: Cloud, hosts: dict[str, str]) -> None:
+    """It knows no users, and takes proposals in any user's name."""
+    secured = cloud.secured
+    peer = urlsplit(secured.cluster.members[0].peer)
+
+    def answer(own: Path) -> int:
+        tls = ssl.create_default_context(cafile=str(secured.directory / AUTHORITY))
+        tls.load_cert_chain(own)
+        connection = http.client.HTTPSConnection(str(peer.hostname), peer.port, context=tls, timeout=5.0)
+        with contextlib.closing(connection):
+            connection.request("GET", "/members")
+            return connection.getresponse().status
+
+    assert answer(secured.directory / "member.pem") == 200
+    host = parse_address(hosts["hv1"]).cert
+    assert host is not None
+    for own in (host, secured.operator / OWN):
+        with pytest.raises(OSError):
+            answer(own)

@@ -43,9 +43,14 @@ class Member:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def peer(self) -> str:
+        scheme = "https" if "--peer-cert-file" in self._files else "http"
+        return f"{scheme}://127.0.0.1:{self.peer_port}"
+
     def start(self, cluster: str) -> None:
         scheme = "https" if "--cert-file" in self._files else "http"
-        client, peer = f"{scheme}://{self.place}", f"http://127.0.0.1:{self.peer_port}"
+        client, peer = f"{scheme}://{self.place}", self.peer
         command = [
             "etcd", "--name", self.name, "--data-dir", str(self.directory), "--initial-cluster", cluster,
             "--listen-client-urls", client, "--advertise-client-urls", client,
@@ -84,7 +89,7 @@ class Cluster:
 
     def __init__(self, directory: Path, size: int, files: Sequence[str], progress_ms: int) -> None:
         self.members = [Member(f"m{n}", directory, files, progress_ms) for n in range(size)]
-        self._text = ",".join(f"{member.name}=http://127.0.0.1:{member.peer_port}" for member in self.members)
+        self._text = ",".join(f"{member.name}={member.peer}" for member in self.members)
         for member in self.members:
             member.start(self._text)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from netorch.cli.main import cli
-from netorch.identity.authority import OPERATOR_LIFE, Authority, key_pem, new_key, utc_now
+from netorch.identity.authority import MEMBERS_NAME, OPERATOR_LIFE, Authority, key_pem, new_key, utc_now
 from netorch.identity.files import AUTHORITY, OWN, load_authority, write
 from netorch.store.etcd.access import EtcdAccess
 from netorch.store.etcd.address import parse_address
@@ -51,6 +51,8 @@ def secured_cluster(directory: Path, size: int = 1) -> Iterator[SecuredCluster]:
     _run("ca", "create", "alice", *place, "--out", str(directory / "operator"))
     _run("ca", "member", "127.0.0.1", "localhost", *place, "--out", member)
     files = ["--client-cert-auth", "--trusted-ca-file", ca, "--cert-file", member, "--key-file", member]
+    files += ["--peer-client-cert-auth", "--peer-trusted-ca-file", ca, "--peer-cert-file", member, "--peer-key-file", member]
+    files += ["--peer-cert-allowed-hostname", MEMBERS_NAME]
     with running_cluster(size, files) as cluster:
         made = SecuredCluster(cluster, directory, load_authority(directory))
         _run("--store", made.url(made.operator), "ca", "enable")

@@ -13,11 +13,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from netorch.errors import IdentityError
 from netorch.identity.authority import (
     HOST_LIFE,
+    MEMBERS_NAME,
     SERVICE_NAME,
     Authority,
     certificate_request,
     fingerprint,
     loaded,
+    names_of,
     new_key,
     requested_key,
     user_of,
@@ -58,7 +60,8 @@ def test_each_certificate_serves_one_purpose_and_names_whom_the_authority_says(a
     assert [user_of(each) for each in (host, member, service)] == [user, "", ""]
     names = [each.extensions.get_extension_for_class(x509.SubjectAlternativeName).value for each in (member, service)]
     assert [name.value for name in names[1]] == [SERVICE_NAME]
-    assert [str(name.value) for name in names[0]] == ["192.0.2.1", "etcd1.example.net"]
+    assert [str(name.value) for name in names[0]] == ["192.0.2.1", "etcd1.example.net", MEMBERS_NAME]
+    assert names_of(member) == {"192.0.2.1", "etcd1.example.net"}
     for each in (host, member, service):
         each.verify_directly_issued_by(loaded(authority.pem))
         assert not each.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

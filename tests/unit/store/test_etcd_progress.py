@@ -9,8 +9,11 @@ from typing import Any
 import grpc
 import pytest
 
+from netorch.errors import StoreUnavailable
+from netorch.store import open_store
 from netorch.store.base import Event
 from netorch.store.etcd import messages as pb
+from netorch.store.etcd import watch
 from netorch.store.etcd.address import parse_address
 from netorch.store.etcd.client import Client
 from netorch.store.etcd.frontier import EVERY_WATCH
@@ -80,6 +83,43 @@ def client(member: Member) -> Iterator[Client]:
     yield made
     made.close()
     server.stop(None).wait()
+
+
+class SlowMember(Member):
+    """Sends its event only after the first request for progress, which it does not answer: its watches have not caught up."""
+
+    def watch(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        made = 0
+        for request in requests:
+            if request.HasField("create_request"):
+                yield pb.WatchResponse(created=True, watch_id=request.create_request.watch_id)
+                made += 1
+                continue
+            self.asked += 1
+            if self.asked == 1:
+                yield _event("a")
+            else:
+                progress = pb.WatchResponse(watch_id=EVERY_WATCH)
+                progress.header.revision = 2
+                yield progress
+
+
+@pytest.mark.parametrize("member", [SlowMember()])
+def test_a_request_before_an_event_is_none_for_it(client: Client, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_ASK_AGAIN_S", 600.0)
+    follows = EtcdWatch(client, KEYS, lambda revision: (2, "mark"), ["a", "b"], 2, "mark")
+    assert events_until(follows, 2) == (Event("a", b"x", 2, 2),)
+    assert member.asked == 2
+    follows.close()
+
+
+def test_a_cluster_that_refuses_calls_is_unavailable(client: Client) -> None:
+    """As one whose members differ does (alarm CORRUPT), and a server that is no etcd: an agent retries, a command says so."""
+    url = f"etcd://{client.address.members[0]}/cloud"
+    with pytest.raises(StoreUnavailable, match="the cluster refuses: Method not found!; see its log"):
+        open_store(url, patience_s=2.0)
+    with pytest.raises(StoreUnavailable, match="the cluster refuses"):
+        client.call(pb.GRANT, pb.LeaseGrantRequest(TTL=15))
 
 
 def test_progress_is_asked_for_until_it_is_told(client: Client, member: Member) -> None:
