@@ -106,7 +106,8 @@ class SlowMember(Member):
 
 @pytest.mark.parametrize("member", [SlowMember()])
 def test_a_request_before_an_event_is_none_for_it(client: Client, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_ASK_AGAIN_S", 600.0)
+    for pause in ("_ASK_AGAIN_S", "_ASK_EVERY_S"):
+        monkeypatch.setattr(watch, pause, 600.0)
     follows = EtcdWatch(client, KEYS, lambda revision: (2, "mark"), ["a", "b"], 2, "mark")
     assert events_until(follows, 2) == (Event("a", b"x", 2, 2),)
     assert member.asked == 2
