@@ -21,7 +21,6 @@ class Frontier:
     """The positions of `watches` watches in a stream, and their events that are not taken yet."""
 
     def __init__(self, keys: Keyspace, watches: int, delivered: int) -> None:
-        self.heard = delivered  # the highest known revision
         self._keys = keys
         self._reached = [delivered] * watches
         self._everywhere = delivered
@@ -49,7 +48,6 @@ class Frontier:
             return
         if answer.watch_id == EVERY_WATCH:
             self._everywhere = max(self._everywhere, answer.header.revision - self._keys.base)
-            self.heard = max(self.heard, self._everywhere)
             return
         part = self._parts[answer.watch_id]
         part += map(self._keys.event, answer.events)
@@ -59,7 +57,6 @@ class Frontier:
         self._parts[answer.watch_id] = []
         self._events += [event for event in part if event.mod_revision > self._reached[answer.watch_id]]  # etcd issue 20221
         self._reached[answer.watch_id] = max(self._reached[answer.watch_id], reached)
-        self.heard = max(self.heard, reached)
 
     def whole(self) -> int:
         """Return the last complete revision. Cost: O(watches)."""

@@ -153,7 +153,7 @@ class Fleet:
             time.sleep(0.2)
 
     def change(self, vni: int) -> tuple[int, float]:
-        """Give an instance another MAC; return the revision, and when the transaction began."""
+        """Give an instance another MAC; return the revision, and when the transaction began: figures include its commit."""
         known = self._store.list(keys.map_prefix(vni)).kvs[0]
         changed = msgspec.structs.replace(decode(known, Mapping), mac=mac_address(random.getrandbits(40)))
         begin = time.monotonic()
@@ -191,7 +191,7 @@ def steady(fleet: Fleet, hosts_of: Sequence[Sequence[int]], rate: float) -> list
     note = f"{len(seconds):,} deliveries of {changes} changes"
     return [
         Figure(
-            name=f"{rate:.0f} changes/s: until in memory, p50",
+            name=f"{rate:.0f} changes/s: commit and until in memory, p50",
             value=percentile(seconds, 50) * 1e3,
             unit="ms",
             goal=5.0,
@@ -275,7 +275,7 @@ def measure(agents: int, members: int) -> int:
                 name="  RAM, an agent", value=fleet.each("rss") / 2**20, unit="MiB", note=f"{OF_A_PROCESS} agents share a process"
             ),
         ]
-        note = "an agent; progress and marks"
+        note = "an agent; progress, marks and its audit"
         figures.append(Figure(name="bytes received while nothing changes", value=idle(fleet), unit="B/s", digits=0, note=note))
         for rate in PACES:
             figures += steady(fleet, hosts_of, rate)
