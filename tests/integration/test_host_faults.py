@@ -28,7 +28,7 @@ from netorch.records import keys
 from netorch.store.sqlite.store import SqliteStore
 from tests.rig.agents import AgentProcess
 from tests.rig.packets import PATIENCE_S
-from tests.rig.world import World, wait_for
+from tests.rig.world import SAVED_S, World, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -135,7 +135,7 @@ def undisturbed(site: Site) -> Iterator[None]:
 def test_a_full_or_read_only_disk_keeps_the_last_snapshot_and_the_agent_goes_on(site: Site) -> None:
     with undisturbed(site):
         first = site.run()
-        wait_for(lambda: site.saved(first), "a snapshot")
+        wait_for(lambda: site.saved(first), "a snapshot", SAVED_S)
         filler = site.state / "filler"
         with filler.open("wb", buffering=0) as file, suppress(OSError):
             while True:
@@ -153,7 +153,7 @@ def test_a_full_or_read_only_disk_keeps_the_last_snapshot_and_the_agent_goes_on(
         assert site.saved(first)
         site.mount(MS_REMOUNT)
         filler.unlink()
-        wait_for(lambda: site.saved(second), "the snapshot to be written later")
+        wait_for(lambda: site.saved(second), "the snapshot to be written later", SAVED_S)
 
 
 def test_an_agent_that_was_stopped_while_the_world_went_on_catches_up(site: Site) -> None:

@@ -22,7 +22,7 @@ from netorch.records import keys
 from netorch.store.base import Put
 from tests.rig.agents import AgentProcess, restricted
 from tests.rig.packets import PATIENCE_S
-from tests.rig.world import World, wait_for
+from tests.rig.world import SAVED_S, World, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -120,7 +120,7 @@ def test_the_data_plane_lives_on_without_store_and_agent_and_boots_from_the_snap
     world.start_agents()
     world.apply(CLOUD)
     wait_for(lambda: (world.directory / "hv1.snapshot").exists(), "the snapshot")
-    wait_for(lambda: _snapshot_has_both(world), "the snapshot to hold both mappings")
+    wait_for(lambda: _snapshot_has_both(world), "the snapshot to hold both mappings", SAVED_S)
     world.stop_agent("hv1")
     hidden = world.directory / "hidden"
     world.store_path.parent.rename(hidden)
@@ -188,7 +188,7 @@ def _reboot(world: World, host: str) -> None:
 def test_a_store_that_is_another_one_is_refused(world: World) -> None:
     world.start_agents()
     world.apply(CLOUD)
-    wait_for(lambda: _snapshot_has_both(world), "the snapshot to hold both mappings")
+    wait_for(lambda: _snapshot_has_both(world), "the snapshot to hold both mappings", SAVED_S)
     world.stop_agent("hv1")
     saved = SnapshotFile(world.directory / "hv1.snapshot").load()
     assert saved is not None

@@ -41,6 +41,7 @@ from tests.rig.services import remembered
 T = TypeVar("T")
 
 UNDERLAY_MTU = 1550
+SAVED_S = 300.0  # for a snapshot: after a save an agent rests for 50 times as long as it took, e.g. because the machine stalled
 LATE_S = 10.0  # an echo without a reply after this time is lost
 SLOWNESS = float(os.environ.get("NETORCH_SLOWNESS", "1"))  # factor on all timeouts; scripts/test --stock sets it
 

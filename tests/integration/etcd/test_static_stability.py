@@ -29,7 +29,7 @@ from netorch.store.etcd.keyspace import Keyspace
 from tests.rig.agents import AgentProcess
 from tests.rig.etcd.cluster import Member, running_cluster
 from tests.rig.etcd.proxy import Proxy
-from tests.rig.world import World, wait_for
+from tests.rig.world import SAVED_S, World, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -117,7 +117,7 @@ def test_packets_outlive_every_way_to_lose_the_store(site: Site, tmp_path: Path)
     assert not ask(closed, 1.0)[0].ok
     traffic = world.traffic("acme/a", "acme/b")
 
-    wait_for(lambda: site.saved_mappings("hv2") == 3, "the snapshot to hold all mappings")
+    wait_for(lambda: site.saved_mappings("hv2") == 3, "the snapshot to hold all mappings", SAVED_S)
 
     # One host's way is dead, the other's is slow; that one's agent is killed, and starts without the store.
     lost = site.says("hv1", "out of sync")
