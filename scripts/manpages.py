@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def paragraphs(text: str) -> Iterator[str]:
     for part in re.split(r"\n\s*\n", text.strip()):
         yield ".PP"
         if part.lstrip().startswith("\b"):
-            yield from (".nf", *map(escaped, part.strip("\b\n ").splitlines()), ".fi")
+            yield from (".nf", *map(escaped, textwrap.dedent(part.replace("\b", "")).strip("\n").splitlines()), ".fi")
         else:
             yield escaped(" ".join(part.split()))
 

@@ -207,6 +207,9 @@ def cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, msgspec.Struct):
+        told = ((field, cell(each)) for field, each in msgspec.structs.asdict(value).items() if each)
+        return " ".join(f"{field}={text}" for field, text in told) or "-"
     if isinstance(value, dict):
         return " ".join(f"{printable(key)}={printable(str(item))}" for key, item in value.items())
     if isinstance(value, list | tuple):

@@ -220,8 +220,8 @@ def explain_round_trip(
 
 def _permitted_by(index: PolicyIndex, found: Walk) -> str:
     """Return the rule that admits a packet at its receiver, or at its sender if the packet has left for the internet."""
-    if found.at_host:
-        return ""
+    if not any(hop.place in (Place.POLICY, Place.FLOWTABLE) for hop in found.hops):
+        return ""  # the host itself answers, or the subnet's router
     first, last = found.hops[0].packet, found.packet
     for direction, packet, end in ((Direction.INGRESS, last, last.destination), (Direction.EGRESS, first, first.source)):
         eni = index.holders.get(end)

@@ -167,6 +167,8 @@ def member_differences(field: str, before: Iterable[str], after: Iterable[str]) 
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"  # as in the file
     if isinstance(value, dict):
         return " ".join(f"{key}={value[key]}" for key in sorted(value))
     if isinstance(value, tuple):

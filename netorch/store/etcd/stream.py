@@ -24,9 +24,9 @@ _ANSWERS: Final = 256  # in this process's queue; further ones wait in gRPC, the
 # From these versions on, a requested progress notification follows all events that it covers: etcd issue 15220.
 _PROGRESS_SINCE: Final = ((3, 4, 25), (3, 5, 8))
 _TOO_OLD: Final = (
-    "etcd is too old: changes of one transaction can arrive late, and a host that comes back counts as not running until the "
-    "next progress notification, up to 10 min; start its members with --experimental-watch-progress-notify-interval 500ms "
-    "version=%s"
+    "etcd %s is too old: it does not keep users apart, changes take 100 ms and more to arrive, and without its option "
+    "--experimental-watch-progress-notify-interval a host that comes back counts as not running for up to 10 min; "
+    "docs/design/store.md says which versions serve production"
 )
 
 

@@ -85,6 +85,11 @@ def test_references_are_shown_by_name(cloud: Run) -> None:
     assert cloud("flow-log", "list").stdout.splitlines()[1].split()[2] == "acme"
 
 
+def test_a_record_within_a_record_is_shown_by_its_fields(cloud: Run) -> None:
+    shown = next(line for line in cloud("vpc", "show", "acme/acme").stdout.splitlines() if line.startswith("dhcp "))
+    assert shown.split() == ["dhcp", "domain_name=compute.internal", "domain_name_servers=provided"]
+
+
 def test_lists_are_filtered_by_tag_host_and_state(cloud: Run) -> None:
     assert names(cloud, "instance", "list", "--tag", "team") == ["acme/acme/web-1", "acme/acme/web-2"]
     assert names(cloud, "instance", "list", "--tag", "team=net", "--tag", "tier=front") == ["acme/acme/web-1"]
