@@ -48,6 +48,15 @@ def mapping_of(records: Records, eni_id: str) -> Mapping | None:
     return vpc.one(Mapping, eni.address) if vpc is not None and eni is not None else None
 
 
+def deciding(records: Records) -> list[Mapping]:
+    """Return the deciding mappings of the moving interfaces that are placed on this host. Cost: O(moves).
+
+    A host of a move may write the moving interface's mapping. It must not decide about another interface by naming it there.
+    """
+    moving = records.moving.values()
+    return [found for found in moving if found.eni in records.placements and mapping_of(records, found.eni) is found]
+
+
 def is_incoming(mapping: Mapping, me: str) -> bool:
     """Return whether the address is moving to this host."""
     return mapping.move is not None and mapping.move.direction is MoveDirection.TO and mapping.move.host == me
@@ -100,26 +109,18 @@ class Moves:
 
     def watched_prefixes(self) -> set[str]:
         """Return the keys under which other hosts publish that they release an interface to this host, and its connections."""
-        watched = set()
-        for mapping in self.incoming():
-            watched |= {keys.eni_status(mapping.host, mapping.eni), keys.eni_flows(mapping.host, mapping.eni)}
-        me = self._records.host_name
-        for mapping in self._records.moving.values():  # arrived: the former host publishes once more when it has let go
+        watched, me = set(), self._records.host_name
+        for mapping in deciding(self._records):
             move = mapping.move
-            if mapping.host == me and move is not None and move.direction is MoveDirection.FROM:
-                watched.add(keys.eni_flows(move.host, mapping.eni))
+            if is_incoming(mapping, me):
+                watched |= {keys.eni_status(mapping.host, mapping.eni), keys.eni_flows(mapping.host, mapping.eni)}
+            elif mapping.host == me and move is not None and move.direction is MoveDirection.FROM:
+                watched.add(keys.eni_flows(move.host, mapping.eni))  # the former host publishes once more when it has let go
         return watched
 
     def incoming(self) -> list[Mapping]:
         """Return the deciding mappings of the interfaces that are moving to this host."""
-        records = self._records
-        return [
-            mapping
-            for mapping in records.moving.values()
-            if mapping.eni in records.placements
-            and is_incoming(mapping, records.host_name)
-            and mapping_of(records, mapping.eni) is mapping
-        ]
+        return [mapping for mapping in deciding(self._records) if is_incoming(mapping, self._records.host_name)]
 
     def arrivals_due(self, now: float) -> set[int]:
         """Return the VPCs with an arrival that is due."""

@@ -105,14 +105,10 @@ class Records(Mirror):
 
     def forget_statuses(self, watched: Collection[str]) -> None:
         """Forget other hosts' statuses of interfaces that are no longer watched: they may be outdated when watched again."""
-        for key in self.statuses.keys() - set(watched):
-            del self.statuses[key]
         kept = tuple(prefix for prefix in watched if prefix.startswith("hoststat/"))
         for key in [key for family in self.families("hoststat") for key in self.below(family) if not key.startswith(kept)]:
             self.forget(key)
-            self.handovers.update(key, None)
-            if "/flows/" in key:
-                self.handed_over.pop(key.rpartition("/")[2], None)
+            self._set_status(key, None)
 
     def take_dirty(self) -> Dirty:
         """Return what became dirty since the last call."""
@@ -359,12 +355,19 @@ class Records(Mirror):
             self.dirty.mark(other, PeerIdentity)
 
     def _set_status(self, key: str, value: bytes | None) -> None:
-        eni_id = key.rpartition("/")[2]
-        if self.handovers.update(key, value):
-            return
-        if "/flows/" in key:
-            self._set_flows(eni_id, value)
-            return
+        """Take what another host says. It may write anything below its own prefix, so a key counts only in its exact form.
+
+        An interface's keys are watched by the whole id. So the one without anything behind the id is of the watched interface.
+        """
+        match key.split("/")[2:]:
+            case [eni_id] if is_id(eni_id, "eni"):
+                self._set_state(key, eni_id, value)
+            case ["flows", eni_id] if is_id(eni_id, "eni"):
+                self._set_flows(eni_id, value)
+            case ["handover", *_]:
+                self.handovers.update(key, value)
+
+    def _set_state(self, key: str, eni_id: str, value: bytes | None) -> None:
         self.statuses.pop(key, None)
         if value is not None:
             with suppress(UnreadableRecord):  # an unreadable status counts as missing: the move goes on without it

@@ -42,6 +42,7 @@ _CHECKS: Final[dict[type, Callable[[str, Any], None]]] = {
     Sealed: vpn.check_sealed,
 }
 _NUMBERED: Final = b'{"schema":'
+_MOST_DIGITS: Final = 20  # of a schema number; int() refuses thousands of digits
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -125,7 +126,7 @@ def _unnumbered(key: str, value: bytes, kind: type) -> bytes:
     digits, comma, rest = value[len(_NUMBERED) :].partition(b",")
     if not comma:
         digits, rest = digits.rstrip().removesuffix(b"}"), b"}"
-    if not digits.isdigit():
+    if not digits.isdigit() or len(digits) > _MOST_DIGITS:
         return value  # decoding will fail
     if int(digits) > schema_of(kind):
         what = f"has schema {int(digits)}, and this version of netorch supports {kind.__name__} up to {schema_of(kind)}"

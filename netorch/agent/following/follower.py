@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Protocol
 
 from netorch.agent.following.absence import check_absence
@@ -180,14 +180,15 @@ class Follower:
     def _note_sync(self, now: float) -> None:
         """Note that the records have reached the store, and let the audit continue.
 
-        A denied prefix keeps the host out of sync, unless what was read since says that it is not needed.
+        A denied prefix keeps the host out of sync, unless what was read since says that it is not needed. What other hosts say to
+        this one counts as missing instead: a host of a move, which may write the mapping, can name there whom to ask.
         """
         assert self.store is not None
-        if self._denied and (needed := self._denied.keys() & self._prefixes()):
+        denied = self._denied.keys() & self._prefixes() if self._denied else set()
+        if needed := denied & self._records.prefixes:
             self._lose_sync(str(self._denied[min(needed)]))
             return
-        self.trouble = ""
-        self._denied.clear()
+        self._note_unheard(denied)
         has_passed = self._floors.passed(self.history.revision)
         if self.in_sync:
             compared = self._audit.turn(now, self.store, self._watched, self.history.revision) if has_passed else None
@@ -196,8 +197,18 @@ class Follower:
         elif self.history.revision >= self._goal:
             log.info("in sync revision=%d store=%s", self.history.revision, self.history.uid)
             self.in_sync = True
-            self._pause_s = RETRY_FIRST_S  # only now: a store that opens but cannot be read is retried less and less often
             self._audit.resume(now, self._watched)
+        if self.in_sync and not denied:
+            self._pause_s = RETRY_FIRST_S  # only now: a store that opens but cannot be read is retried less and less often
+
+    def _note_unheard(self, denied: Set[str]) -> None:
+        """Report what this host may not read of other hosts' words, or that it has no trouble."""
+        trouble = str(self._denied[min(denied)]) if denied else ""
+        if trouble and trouble != self.trouble:
+            log.warning("not heard from another host reason=%r", trouble)
+        self.trouble = trouble
+        if not denied:
+            self._denied.clear()
 
     def _list(self, prefixes: frozenset[str]) -> dict[str, StoreDenied]:
         """Replace the records below prefixes by the store's; return the errors of those that this host may not read.

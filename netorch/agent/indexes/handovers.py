@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from netorch.errors import UnreadableRecord
+from netorch.model.ids import is_id
 from netorch.records.codec import decode_value
 from netorch.records.flows import HandedOver, HandoverWord
 from netorch.state.flow import Flow
@@ -18,21 +19,18 @@ class Handovers:
         self._parts: dict[str, dict[str, tuple[Flow, ...]]] = {}  # by edge and key
         self._unreadable: dict[str, str] = {}  # key of a part -> why it cannot be read
 
-    def update(self, key: str, value: bytes | None) -> bool:
-        """Add or remove a record; return whether the key belongs to a handover.
+    def update(self, key: str, value: bytes | None) -> None:
+        """Add or remove a record. One whose key is neither a word's nor that of a gateway's part says nothing.
 
         An unreadable word counts as missing. An unreadable part counts as one without connections, so the other parts are not
         held up.
         """
-        root, _, rest = key.partition("/handover/")
-        edge = root.removeprefix("hoststat/")
-        if not rest:
-            return False
-        if rest == "word":
-            self._set_word(key, edge, value)
-        else:
-            self._set_part(key, edge, value)
-        return True
+        _, edge, _, *rest = key.split("/")
+        match rest:
+            case ["word"]:
+                self._set_word(key, edge, value)
+            case [gateway, part] if is_id(gateway) and part.isdecimal():
+                self._set_part(key, edge, value)
 
     def _set_word(self, key: str, edge: str, value: bytes | None) -> None:
         self._words.pop(edge, None)

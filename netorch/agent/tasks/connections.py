@@ -24,7 +24,7 @@ from typing import Final
 
 import msgspec
 
-from netorch.agent.moves import has_left
+from netorch.agent.moves import deciding, has_left
 from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.report import StatusPublisher
@@ -190,9 +190,7 @@ class Connections(Task):
     def _leaving(self) -> Iterator[tuple[str, bool]]:
         """Yield the interfaces that are leaving this host, and whether they have left. Cost: O(moves)."""
         me = self._records.host_name
-        for mapping in self._records.moving.values():
-            if mapping.eni not in self._records.placements:
-                continue
+        for mapping in deciding(self._records):
             if has_left(mapping, me):
                 yield mapping.eni, True
             elif self._reconciler.phases.get(mapping.vni, {}).get(mapping.eni) is Phase.OUTGOING:

@@ -92,7 +92,15 @@ def test_a_newer_schema_is_told_from_damage(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b'{"schema":', b'{"schema":x}', b'{"schema":-1,"name":""}', b'{"name":"","schema":1}', b'{"schema":"2"}']
+    "value",
+    [
+        b'{"schema":',
+        b'{"schema":x}',
+        b'{"schema":-1,"name":""}',
+        b'{"name":"","schema":1}',
+        b'{"schema":"2"}',
+        b'{"schema":' + b"9" * 5000 + b"}",
+    ],
 )
 def test_what_is_no_number_is_damage(value: bytes) -> None:
     with pytest.raises(UnreadableRecord) as raised:
