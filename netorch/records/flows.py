@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netorch.model.addr import parse_ip
+from netorch.model.addr import canonical_ip, version_of
 from netorch.model.record import Record
 from netorch.state.flow import Flow
 
@@ -16,12 +16,21 @@ class HandedOver(Record, frozen=True, kw_only=True, omit_defaults=True):
     flows: tuple[Flow, ...]
 
     def __post_init__(self) -> None:
-        """Check that both ends are addresses of one IP version. Raises ValueError."""
+        """Check each connection's addresses. Raises ValueError."""
         for flow in self.flows:
-            if flow.nat_source and parse_ip(flow.nat_source)[0] != 4:
-                raise ValueError(f"connection {flow.source} -> {flow.destination}: {flow.nat_source} is not IPv4")
-            if parse_ip(flow.source)[0] != parse_ip(flow.destination)[0]:
-                raise ValueError(f"connection {flow.source} -> {flow.destination}: the ends have different IP versions")
+            _check_addresses(flow)
+
+
+def _check_addresses(flow: Flow) -> None:
+    """Check that the addresses are canonical and of one IP version, and that only IPv4 is translated. Raises ValueError."""
+    ends, translated = (flow.source, flow.destination), tuple(filter(None, (flow.nat_source, flow.nat_destination)))
+    for address in (*ends, *translated):
+        if canonical_ip(address) != address:
+            raise ValueError(f"connection {flow.source} -> {flow.destination}: {address} is not in canonical form")
+    if version_of(flow.source) != version_of(flow.destination):
+        raise ValueError(f"connection {flow.source} -> {flow.destination}: the ends have different IP versions")
+    if translated and 6 in map(version_of, (*ends, *translated)):
+        raise ValueError(f"connection {flow.source} -> {flow.destination}: only IPv4 is translated, not to {translated[0]}")
 
 
 class HandoverWord(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,10 +12,12 @@ from netorch.model.security import ICMP, ICMPV6
 BEGINNER_TRACKS: Final = 1  # bits of a connection's mark, see policy.skeleton: the end that opened it tracks it
 OTHER_END_TRACKS: Final = 2
 
-# Limits for connections received from other hosts: they are packed into netlink messages.
+# Limits for connections received from other hosts: they are packed into netlink messages, and must end like the kernel's own.
 _Byte = Annotated[int, msgspec.Meta(ge=0, le=0xFF)]
 _Port = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 _Word = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=5 * 24 * 3600)]  # nf_conntrack_tcp_timeout_established, the longest timeout
+_TcpState = Annotated[int, msgspec.Meta(ge=0, le=9)]  # below TCP_CONNTRACK_MAX
 
 FlowKey = tuple[int, int, str, str, int, int, int, int, int]
 
@@ -33,10 +35,10 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     icmp_type: _Byte = 0
     icmp_code: _Byte = 0
     mark: _Word = 0  # bit 1: the initiator's host tracks it; bit 2: the other end's host does
-    timeout_s: _Word = 0  # until the kernel deletes it, unless a packet arrives
+    timeout_s: _Seconds = 0  # until the kernel deletes it, unless a packet arrives
     replied: bool = False
     assured: bool = False  # the last to be evicted when the table is full
-    tcp_state: _Byte = 0  # source: linux/netfilter/nf_conntrack_tcp.h; 3 is established
+    tcp_state: _TcpState = 0  # source: linux/netfilter/nf_conntrack_tcp.h; 3 is established
     packets: int = 0  # from the source
     bytes: int = 0
     reply_packets: int = 0
@@ -53,6 +55,11 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Return its unique key."""
         ports = (self.sport, self.dport)
         return (self.zone, self.protocol, self.source, self.destination, *ports, self.icmp_id, self.icmp_type, self.icmp_code)
+
+    @property
+    def is_translated(self) -> bool:
+        """Return whether its directions differ in more than the order of the ends."""
+        return bool(self.nat_source or self.nat_port or self.nat_destination or self.nat_dport or self.original_zone)
 
     @property
     def first_packet(self) -> Packet:
