@@ -92,6 +92,16 @@ def within_allowance(wanted: Mapping[int, int], held: Mapping[int, int], owners:
     return granted
 
 
+def held_by_zone(table: SharedTable, use: TableUse) -> dict[int, float]:
+    """Return how many connections each zone holds, estimated from a sample. Raises KernelError.
+
+    A sample of the whole table is not scaled: the table also counts expired connections until the kernel removes them.
+    """
+    sample = table.sample(SAMPLE)
+    scale = use.held / sum(sample.values()) if sum(sample.values()) >= SAMPLE else 1
+    return {zone: count * scale for zone, count in sample.items()}
+
+
 def _little(most: int, vpcs: int) -> float:
     return _LITTLE * most / (vpcs + 1)
 
@@ -163,7 +173,7 @@ class Allowance(Task):
 
     def _over(self, use: TableUse) -> frozenset[int]:
         """Return all zones of the VPCs that hold too many connections. Each inlet has its own zone beside its VPC's."""
-        vpcs, held = self._vpcs(), self._held(use)
+        vpcs, held = self._vpcs(), held_by_zone(self._table, use)
         of = {zone: vpcs[zone].vni if zone in vpcs else -zone for zone in (*vpcs, *held, *self.refused)}
         together: defaultdict[int, float] = defaultdict(float)
         for zone, count in held.items():
@@ -171,12 +181,3 @@ class Allowance(Task):
         owners = {vpc.vni: vpc.owner for vpc in vpcs.values()}
         over = over_allowance(together, owners, use.most, {of[zone] for zone in self.refused})
         return frozenset(zone for zone in of if of[zone] in over)
-
-    def _held(self, use: TableUse) -> dict[int, float]:
-        """Return how many connections each zone holds, estimated from a sample.
-
-        A sample of the whole table is not scaled: the table also counts expired connections until the kernel removes them.
-        """
-        sample = self._table.sample(SAMPLE)
-        scale = use.held / sum(sample.values()) if sum(sample.values()) >= SAMPLE else 1
-        return {zone: count * scale for zone, count in sample.items()}

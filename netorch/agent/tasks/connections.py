@@ -8,6 +8,8 @@ Moves          The permissions of an interface's connections are known on its ol
                together with the status that the interface may be taken, and again when the interface has left. The new host
                restores them in its kernel. A packet of a connection that opened in between is lost until its sender repeats
                it; it is never let through.
+               The old host may lie, so the new host takes over connections of the interface only, of their marks only that of
+               the interface's own ends, no translation, and no more than one record holds and the VPC's share permits.
 
 Ends           An address that its interface has lost has no connections either: the next holder has opened none of them. This
                includes connections through an interface that is a route target, and connections in peers. When a peering
@@ -18,6 +20,7 @@ Ends           An address that its interface has lost has no connections either:
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from typing import Final
@@ -29,6 +32,7 @@ from netorch.agent.reconcile import Reconciler
 from netorch.agent.records import Records
 from netorch.agent.report import StatusPublisher
 from netorch.agent.snapshot import Snapshot
+from netorch.agent.tasks.allowance import held_by_zone, within_allowance
 from netorch.agent.tasks.base import Task, Turn
 from netorch.compiler.base import Phase
 from netorch.decoding import decoder_of
@@ -39,12 +43,12 @@ from netorch.model.ids import vni_of
 from netorch.model.mapping import Mapping as EniMapping
 from netorch.model.routing.peering import PeeringConnection
 from netorch.model.security import Direction, NetworkAcl, PrefixList, SecurityGroup
-from netorch.model.vpc import Subnet
+from netorch.model.vpc import Subnet, Vpc
 from netorch.records import keys
 from netorch.records.codec import UNREADABLE, parse_value
 from netorch.records.flows import HandedOver
 from netorch.records.kinds import mapped
-from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, uncounted
+from netorch.state.flow import BEGINNER_TRACKS, OTHER_END_TRACKS, Flow, FlowKey, uncounted
 from netorch.trace.attribute import ask_groups
 from netorch.trace.policy_index import PolicyIndex
 
@@ -62,6 +66,8 @@ class Connections(Task):
         self._tracker = tracker
         self._publisher = publisher
         self._published: dict[str, bool] = {}  # outgoing interface -> whether it had left when published
+        # Interface -> connections taken over. Kept until it leaves this host: its old host can end the move and begin it again.
+        self._taken: dict[str, set[FlowKey]] = {}
 
     def recall(self, saved: Snapshot) -> None:
         """Note the terminations that the last run owed or missed, and the addresses that ended since its snapshot."""
@@ -101,6 +107,8 @@ class Connections(Task):
         for vni, group in sorted(dirty.terminations):
             if not self._in_force(vni) or not self._tried(partial(self._terminate, vni, group)):
                 self._records.dirty.terminations.add((vni, group))
+        for eni_id in self._taken.keys() - self._records.placements:
+            del self._taken[eni_id]
         for eni_id in sorted(dirty.handed_over):
             if not self._in_force(vni_of(eni_id)) or not self._tried(partial(self._take_over, eni_id)):
                 self._records.dirty.handed_over.add(eni_id)
@@ -168,10 +176,27 @@ class Connections(Task):
         """Restore the connections published by an interface's old host, limited to the interface: the host may lie."""
         said = self._records.handed_over.get(eni_id)
         eni = self._interface(eni_id)
-        if said is not None and eni is not None and eni_id in self._records.placements:
-            zone = self._reconciler.zone_of(vni_of(eni_id))
-            own = [_own_part(flow, eni) for flow in said.flows]
-            self._tracker.restore(msgspec.structs.replace(flow, zone=zone) for flow in own if flow.mark)
+        if said is None or eni is None or eni_id not in self._records.placements:
+            return
+        zone = self._reconciler.zone_of(eni.vni)
+        own = [part for flow in said.flows if (part := _own_part(flow, eni, zone)) is not None]
+        taken = self._taken.setdefault(eni_id, set())
+        new = [*dict.fromkeys(flow.key for flow in own if flow.key not in taken)]
+        count = min(len(new), HANDED_OVER - len(taken), self._room(eni.vni, len(new)))
+        if count < len(new):
+            log.warning("interface %s: %d of %d connections are not taken over", eni_id, len(new) - count, len(new))
+        taken.update(new[:count])
+        self._tracker.restore([flow for flow in own if flow.key in taken])
+
+    def _room(self, vni: int, wanted: int) -> int:
+        """Return how many of the wanted connections a VPC may add to the host's table. Raises KernelError."""
+        use, vnis = self._tracker.use(), self._reconciler.vnis()
+        held: Counter[int] = Counter()
+        for zone, count in held_by_zone(self._tracker, use).items():
+            held[vnis.get(zone, -zone)] += round(count)
+        known = (self._records.vpcs.get(each) for each in vnis.values())
+        owners = {vpc.vni: vpc.owner for records in known if records is not None for vpc in records.each(Vpc)}
+        return within_allowance({vni: wanted}, held, owners, use.most)[vni]
 
     def _interface(self, eni_id: str) -> NetworkInterface | None:
         """Return an interface's record, or None if its VPC has gone meanwhile."""
@@ -203,16 +228,20 @@ class Connections(Task):
         flows = self._tracker.flows(self._reconciler.zone_of(vni), own)
         if len(flows) > HANDED_OVER:
             log.warning("interface %s: %d of %d connections could not be moved", eni_id, len(flows) - HANDED_OVER, len(flows))
-            flows = tuple(sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:HANDED_OVER])
-        said = HandedOver(flows=tuple(map(uncounted, flows)))
+        best = sorted(flows, key=lambda flow: (not flow.assured, -flow.timeout_s))[:HANDED_OVER]
+        said = HandedOver(flows=tuple(map(uncounted, best)))
         self._publisher.publish(keys.eni_flows(self._records.host_name, eni_id), said)
 
 
-def _own_part(flow: Flow, eni: NetworkInterface) -> Flow:
-    """Return a connection with only the marks of an interface's own ends: the old host does not decide for the other end."""
+def _own_part(flow: Flow, eni: NetworkInterface, zone: int) -> Flow | None:
+    """Return a connection with only the marks of an interface's own ends: the old host does not decide for the other end.
+
+    Return None if none is left, or if it is translated: only gateways translate, and it would send with others' addresses.
+    """
     begins = BEGINNER_TRACKS if flow.source in eni.addresses else 0
     answers = OTHER_END_TRACKS if flow.destination in eni.addresses else 0
-    return msgspec.structs.replace(flow, mark=flow.mark & (begins | answers))
+    mark = flow.mark & (begins | answers)
+    return msgspec.structs.replace(flow, zone=zone, mark=mark) if mark and not flow.is_translated else None
 
 
 def _has_outlived(index: PolicyIndex, members: Mapping[str, NetworkInterface], flow: Flow) -> bool:
