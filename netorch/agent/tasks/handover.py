@@ -47,6 +47,7 @@ from netorch.model.routing.seats import is_stateless
 from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.records.flows import HandedOver, HandoverWord
+from netorch.records.vpc import VpcRecords
 from netorch.state.daemons.services.relay import RELAY_ADDRESS
 from netorch.state.flow import Flow, uncounted
 
@@ -328,16 +329,20 @@ class Handover(Task):
         return within_allowance(wanted, held, owners, use.most)
 
     def _own(self, gateway: str, flows: Sequence[Flow]) -> list[Flow]:
-        """Return the connections with a source address of the gateway, as its namespace tracks them."""
-        names = self._names_of(gateway)
-        return [msgspec.structs.replace(flow, zone=0, mark=0) for flow in flows if flow.nat_source in names]
-
-    def _names_of(self, gateway: str) -> set[str]:
-        """Return the addresses from which a gateway sends; the empty string stands for each sender's own address."""
+        """Return the connections that the gateway itself translates so, as its namespace tracks them: the giver may lie."""
         records = self._records.vpcs[vni_of(gateway)]
         connection = records.one(EndpointConnection, gateway)
-        if connection is not None:
-            return {connection.address}
+        if connection is None:
+            names = self._names_of(gateway, records)
+            own = [flow for flow in flows if flow.nat_source in names and not (flow.nat_destination or flow.original_zone)]
+        else:  # to interfaces of the service's VPC; a target that is one no longer keeps its connections
+            provider = self._records.vpcs.get(connection.provider)
+            ends = provider.mappings if provider is not None else {}
+            own = [flow for flow in flows if flow.nat_source == connection.address and flow.nat_destination in ends]
+        return [msgspec.structs.replace(flow, zone=0, mark=0) for flow in own]
+
+    def _names_of(self, gateway: str, records: VpcRecords) -> set[str]:
+        """Return the addresses from which a gateway sends; the empty string stands for each sender's own address."""
         nat = records.one(NatGateway, gateway)
         eni = records.one(NetworkInterface, nat.eni) if nat is not None else None
         return {"", *(eni.addresses if eni is not None else ())}
