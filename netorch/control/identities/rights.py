@@ -9,7 +9,8 @@
                            host/<me>/placement/<eni>, for the other one
                     read   what the one that it leaves publishes about it
 
-The rights follow from placements, peerings and moves, which a host cannot write. So no host can extend its own.
+The rights follow from placements, peerings and moves. A host cannot write those, except the keys of its own moves, and these
+count only for the interface that has the address. So no host can extend its own rights to other interfaces or VPCs.
 """
 
 from __future__ import annotations

@@ -215,7 +215,14 @@ def _in_vpc(store: Store, host: str, vni: int, moving: Collection[str]) -> set[R
     peerings = _peerings(store, vni)
     placed = {known: _placed(store, host, known) for known in {vni, *(peering.peer_vni for peering in peerings)}}
     mappings = (decode(kv, Mapping) for key in moving if (kv := store.get(key)) is not None)
-    return rights_in(host, vni, placed, peerings).union(*(move_rights(host, mapping) for mapping in mappings))
+    own = (mapping for mapping in mappings if _is_own(store, mapping))
+    return rights_in(host, vni, placed, peerings).union(*(move_rights(host, mapping) for mapping in own))
+
+
+def _is_own(store: Store, mapping: Mapping) -> bool:
+    """Return whether a mapping's address is its interface's. A host of a move, which may write it, could name any interface."""
+    eni = get(store, keys.resource(mapping.eni), NetworkInterface)
+    return eni is not None and mapping.address in eni.record.addresses
 
 
 def _placed(store: Store, host: str, vni: int) -> frozenset[str]:
