@@ -167,7 +167,7 @@ def test_what_changes_in_place_and_what_makes_another_endpoint(store: Store, ope
     )
     plan = applied(store, operator, service.replace("principals: [acme]", "principals: ['*'], proxy_protocol: true"))
     assert [one for one in lines(plan, "endpoint-service") if one[0] != "targets"] == [
-        ("proxy_protocol", "False", "True"),
+        ("proxy_protocol", "false", "true"),
         ("ports", "udp/53", ""),
         ("ports", "", "udp/54"),
         ("principals", "acme", ""),
