@@ -153,7 +153,7 @@ def run_agents(url: str, first: int, count: int) -> None:
     watch.Stream = PatientStream  # type: ignore[assignment,attr-defined]
     # Two threads of each connection wake ten times a second for signals, which only a main thread gets. 1,000 agents on one
     # machine would do little else.
-    grpc._common.MAXIMUM_WAIT_TIMEOUT = GRPC_WAKES_S  # type: ignore[attr-defined]
+    grpc._common.MAXIMUM_WAIT_TIMEOUT = GRPC_WAKES_S
     listed = Listed()
     agents = [FollowingAgent(host_name(number), url) for number in range(first, first + count)]
     for agent in agents:

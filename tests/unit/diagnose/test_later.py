@@ -17,7 +17,8 @@ from netorch.model.ids import port_name
 from netorch.model.status import AgentRun
 from netorch.records import keys
 from netorch.records.codec import encode
-from netorch.records.inventory import HostState, Inventory, read_inventory
+from netorch.records.hosts import HostState
+from netorch.records.inventory import Inventory, read_inventory
 from netorch.state.base import OVERLAY
 from netorch.state.nft import FlowtableDevice
 from netorch.store.base import Put
