@@ -6,7 +6,7 @@ same whatever the number of entries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from msgspec import structs
@@ -52,14 +52,15 @@ def acl_chain(name: str, acl: NetworkAcl, direction: Direction) -> NftChain:
     return NftChain(vni=vni_of(acl.id), name=name, rules=tuple(rules), sets=tuple(sorted(sets, key=lambda found: found.name)))
 
 
-def answers_chain(name: str, acl: NetworkAcl, direction: Direction, agree: str) -> NftChain:
+def answers_chain(name: str, acl: NetworkAcl, direction: Direction, first: Iterable[str], agree: str) -> NftChain:
     """Return the chain that agrees if an ACL allows the answers to a TCP or UDP packet of this direction. It always returns.
 
     Args:
-      agree: the statement that notes it in the packet's mark
+      first: its rules before the look-ups
+      agree: the statement that notes an agreement in the packet's mark
     """
     far = "daddr" if direction is Direction.EGRESS else "saddr"
-    rules, sets = [], []
+    rules, sets = [*first], []
     for version, word in ((4, "ip"), (6, "ip6")):
         stretches = _allowed(_entries(acl, direction.other), version)
         if _is_all(stretches):

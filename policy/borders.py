@@ -1,18 +1,19 @@
 """The borders of subnets: network ACLs, evaluated before the groups' rules.
 
   from a port   border-<vni>-<subnet>-<identity>-egress     -> acl-<vni>-<acl>-egress, unless to the own subnet
-                                                            -> answers-<vni>-<acl>-egress, likewise
+                                                            -> answers-<vni>-<subnet>-egress, if its connection is assured
                                                             -> known_egress, if the port tracks the connection
                                                             -> egress-<vni>-<identity>
   to a port     border-<vni>-<subnet>-<identity>-ingress    -> acl-<vni>-<acl>-ingress, unless from the own subnet
-                                                            -> answers-<vni>-<acl>-ingress, likewise
+                                                            -> answers-<vni>-<subnet>-ingress, if its sender agreed
                                                             -> known_ingress, if the port tracks the connection
                                                             -> ingress-<vni>-<identity>
 
-Only subnets whose connections may be offloaded have `answers-...`, and `flow-<vni>-known-...` in place of the shared `known_...`
-(policy.offload). A packet that crosses the border loses its agreement where the ACL does not allow everything back, and
-`answers-...` gives it back if the ACL allows this packet's answers. It asks once: another processor may make the connection
-assured between two rules, and a rule that then finds it assured must not take the missing look-up for an agreement.
+Only subnets whose connections may be offloaded have `flow-<vni>-known-...` in place of the shared `known_...` (policy.offload).
+Where their ACL does not allow everything back, they also have `answers-...`, which looks up whether it allows the answers to a
+packet that crosses the border. At the sender's end that is a mark of its own, ANSWERABLE, and `flow-<vni>-answerable-egress`
+asks for it: another processor may make the connection assured between two rules, and a rule that then finds it assured must not
+take the missing look-up for an agreement. At the receiver's end the packet loses the sender's agreement before the look-up.
 
 For packets that a port sends from its own addresses, the addresses show whether they cross a border: the source is in the
 sender's subnet, and a subnet's own range is never routed elsewhere. For packets that an interface without source/destination
@@ -42,19 +43,18 @@ from netorch.state.names import acl_name, answers_name, border_name
 from netorch.state.nft import NftChain
 from policy.acl import acl_chain, acl_of, allows_everything, answers_chain
 from policy.identities import group_chain_name, identity_number
-from policy.offload import ASSURED, agrees, known_chain
-from policy.skeleton import AGREED, SLOW
+from policy.offload import ASSURED, agrees, answerable_chain, asks, known_chain
+from policy.skeleton import AGREED, ANSWERABLE, SLOW
 
 _FORWARDER: Final = "forwarder"
 _REFUSE: Final = {Direction.EGRESS: f"meta mark set {SLOW}", Direction.INGRESS: "meta mark set 0x0"}
-_AGREE: Final = {Direction.EGRESS: "meta mark set 0x0", Direction.INGRESS: f"meta mark set {AGREED}"}
+_AGREE: Final = {Direction.EGRESS: f"meta mark set {ANSWERABLE}", Direction.INGRESS: f"meta mark set {AGREED}"}
 # Packets of connections that an end tracks, whoever has opened them. See policy.skeleton for the bits of the mark.
 TRACKED: Final = {
     Direction.EGRESS: ("ct direction original ct mark & 0x1 != 0x0", "ct direction reply ct mark & 0x2 != 0x0"),
     Direction.INGRESS: ("ct direction original ct mark & 0x2 != 0x0", "ct direction reply ct mark & 0x1 != 0x0"),
 }
-# Which crossing packets lose their agreement, and which of them are looked up.
-_CANDIDATES: Final = {Direction.EGRESS: ("", f"{ASSURED} "), Direction.INGRESS: (f"meta mark {AGREED} ", "")}
+_CANDIDATES: Final = {Direction.EGRESS: ASSURED, Direction.INGRESS: f"meta mark {AGREED}"}  # packets that may be offloaded
 
 
 def border_chain(view: VpcView, item: LocalEni, direction: Direction) -> str:
@@ -74,10 +74,10 @@ def _borders(view: VpcView) -> Iterator[KernelObject]:
             acl = acl_of(view, item.subnet)
             yield from _acl_chain(acl, direction)
             rules = _own_acl(view, item.subnet, acl, direction)
-            if agrees(view, item.subnet, direction) and not allows_everything(acl, direction.other):
-                name, (when, looked_up) = answers_name(acl.vni, acl.id, direction.value), _CANDIDATES[direction]
-                yield answers_chain(name, acl, direction, _AGREE[direction])
-                rules += _crossing(view, item.subnet, direction, f"{_REFUSE[direction]} {looked_up}jump {name}", when)
+            if asks(view, item.subnet, direction):
+                answers = _answers(view, item.subnet, acl, direction)
+                yield answers
+                rules.append(f"{_CANDIDATES[direction]} jump {answers.name}")
             yield _border(view, item, direction, rules)
 
 
@@ -105,14 +105,24 @@ def _own_acl(view: VpcView, subnet: Subnet, acl: NetworkAcl, direction: Directio
     return [] if open_ else _crossing(view, subnet, direction, f"jump {acl_name(acl.vni, acl.id, direction.value)}")
 
 
-def _crossing(view: VpcView, subnet: Subnet, direction: Direction, then: str, when: str = "") -> list[str]:
-    """Return the rules for packets that match `when` and cross a subnet's border: what becomes of them is `then`."""
+def _crossing(view: VpcView, subnet: Subnet, direction: Direction, then: str) -> list[str]:
+    """Return the rules for packets that cross a subnet's border: what becomes of them is `then`."""
     far = "daddr" if direction is Direction.EGRESS else "saddr"
-    rules = [f"{when}ip {far} != {subnet.cidr} {then}"]
+    rules = [f"ip {far} != {subnet.cidr} {then}"]
     if view.dual_stack:
         inside = subnet.ipv6_cidr
-        rules.append(f"{when}{f'ip6 {far} != {inside}' if inside else 'meta nfproto ipv6'} {then}")
+        rules.append(f"{f'ip6 {far} != {inside}' if inside else 'meta nfproto ipv6'} {then}")
     return rules
+
+
+def _answers(view: VpcView, subnet: Subnet, acl: NetworkAcl, direction: Direction) -> NftChain:
+    """Return the chain that notes whether the ACL allows a packet's answers; it asks no ACL about packets within the subnet."""
+    sends = direction is Direction.EGRESS
+    far, agree = "daddr" if sends else "saddr", _AGREE[direction]
+    ranges = [("ip", subnet.cidr), *([("ip6", subnet.ipv6_cidr)] if subnet.ipv6_cidr else [])]
+    inside = [f"{word} {far} {cidr} {f'{agree} ' if sends else ''}return" for word, cidr in ranges]
+    first = inside if sends else [*inside, _REFUSE[direction]]
+    return answers_chain(answers_name(view.vni, subnet.id, direction.value), acl, direction, first, agree)
 
 
 def _for_others(view: VpcView, own: Subnet, acls: dict[str, NetworkAcl]) -> Iterator[str]:
@@ -135,15 +145,20 @@ def _border(view: VpcView, item: LocalEni, direction: Direction, rules: Iterable
     """Return a chain with these rules, which then lets packets of connections that the end tracks pass. Raises CompileError."""
     sends = direction is Direction.EGRESS
     offloads = not _forwards(item, direction) and agrees(view, item.subnet, direction)
-    chain = known_chain(view.vni, direction) if offloads else f"known_{direction.value}"
-    refusal = "" if offloads else f"{_REFUSE[direction]} "
-    last = f"{refusal}goto {group_chain_name(view.vni, item.eni.groups, direction)}"
+    answerable = sends and offloads and asks(view, item.subnet, direction)
+    group = f"goto {group_chain_name(view.vni, item.eni.groups, direction)}"
+    first, chain, last = "ct mark 0x0", known_chain(view.vni, direction), [group]
+    if answerable:  # `group` expects the mark of other subnets: 0 for packets whose answers pass
+        first, chain = f"{first} meta mark 0x0 meta mark set {SLOW}", answerable_chain(view.vni)
+        last = [f"meta mark {ANSWERABLE} meta mark set 0x0 {group}", f"meta mark set {SLOW} {group}"]
+    elif not offloads:
+        first, chain, last = f"{first} {_REFUSE[direction]}", f"known_{direction.value}", [f"{_REFUSE[direction]} {group}"]
     # No `ct state` in the match: a tracked connection without an answer yet, e.g. a stream of datagrams, also outlives its rule.
     # The mark alone excludes first packets and untracked flows.
-    known = (f"ct mark 0x0 {last}", *(f"{match} jump {chain}" for match in TRACKED[direction]))
-    # Another mark than SLOW: the packet passes to an interface of this host.
+    known = (f"{first} {group}", *(f"{match} jump {chain}" for match in TRACKED[direction]))
+    # Neither SLOW nor ANSWERABLE: the packet passes to an interface of this host.
     passed = ("meta mark & 0xffff != 0x0 return",) if sends else ()
-    return NftChain(vni=view.vni, name=border_chain(view, item, direction), rules=(*rules, *known, *passed, last))
+    return NftChain(vni=view.vni, name=border_chain(view, item, direction), rules=(*rules, *known, *passed, *last))
 
 
 def _acl_chain(acl: NetworkAcl, direction: Direction) -> Iterator[NftChain]:

@@ -15,7 +15,8 @@ Compilers write the VNI into each object. For an object in a kernel, e.g. withou
     cvlan0-1a2b, svlan0-1a2b   likewise, for packets with a priority and no VLAN; never up
     identity-001388.4       chain, set or map of nftables: six hexadecimal digits of VNI after the first dash
     border-001388-…         first chain of ports: their subnet, the number of their groups, and which of their packets
-    acl-… and answers-…     chains of a network ACL: for packets in a direction, and for the answers to them
+    acl-…                   chain of a network ACL for packets in a direction
+    answers-…               chain of a subnet for the answers to packets in a direction
     flow-…                  chain that adds flows to the VPC's flowtable
 
 A new kind of device gets its own letter, see `LETTERS`. Its name then has the VNI.
@@ -215,9 +216,9 @@ def acl_name(vni: int, acl_id: str, direction: str) -> str:
     return f"{_ACL}{vni:06x}-{acl_id[-11:]}-{direction}"
 
 
-def answers_name(vni: int, acl_id: str, direction: str) -> str:
-    """Return the name of a network ACL's chain for packets in a direction whose answers it may permit."""
-    return f"{_ANSWERS}{vni:06x}-{acl_id[-11:]}-{direction}"
+def answers_name(vni: int, subnet_id: str, direction: str) -> str:
+    """Return the name of a subnet's chain for packets in a direction whose answers its network ACL may permit."""
+    return f"{_ANSWERS}{vni:06x}-{subnet_id[-11:]}-{direction}"
 
 
 def flow_name(vni: int, which: str, direction: str) -> str:

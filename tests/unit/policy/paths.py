@@ -15,6 +15,7 @@ _SKELETON: Final = {
     name: tuple(body.split("\n    ")) for name, body in re.findall(r"^chain (\S+) \{\n    (.*?)\n\}", OVERLAY_INET, re.M | re.S)
 }
 _MARK: Final = re.compile(r"meta mark (set )?(?:(!=) |& (\w+) != )?(0x\w+)(?= |$)")
+_INSIDE: Final = re.compile(r"ip6? [sd]addr \S+( meta mark set \S+)? return")  # of `answers-...`: for packets within the subnet
 _VERDICT: Final = re.compile(r"(accept|drop|return|goto|jump)(?: (\S+))?$")
 
 
@@ -70,11 +71,11 @@ def _run(chains: Chains, name: str, place: int, packet: _Packet) -> Iterator[tup
     rule = chains[name][place]
     crosses = re.search(r"addr != ", rule) is not None
     changed, matched = _marked(rule, packet)
+    if name.startswith("answers-") and _INSIDE.fullmatch(rule):
+        matched = False
     undecided = _MARK.sub("", _VERDICT.sub("", rule)).replace("flow add", "").strip() != ""
-    if not matched or (undecided and not crosses) or ("ct status" in rule and crosses):
-        # The rule may have set the mark before a later match says no.
-        for each in {packet if not crosses else (changed if matched else packet)}:
-            yield from _run(chains, name, place + 1, each)
+    if not matched or (undecided and not crosses):
+        yield from _run(chains, name, place + 1, packet)
     if not matched:
         return
     if "flow add" in rule:

@@ -23,7 +23,7 @@ from netorch.trace.hooks.nft_rules import parse_rule
 from netorch.trace.hooks.skb import Skb
 from policy.chains import Chains
 from policy.offload import ASSURED, MOST_PORTS, OFFLOADABLE
-from policy.skeleton import AGREED, SLOW
+from policy.skeleton import AGREED, ANSWERABLE, SLOW
 from tests.unit.policy.paths import Way, ways_to_add
 from tests.unit.policy.small import A, B, tcp
 from tests.views import MAIN, make_view, vpc_objects
@@ -106,7 +106,8 @@ def agreeing(found: Objects) -> list[str]:
         name: {rule.rpartition("flow add @")[2] for rule in rules if "flow add" in rule}
         for name, rules in chains(found, "").items()
     }
-    wanted = {f"flow-001388-{kind}-{end}": {name} for kind in ("known", "free") for end in ENDS for name in names}
+    wanted = {chain: {name} for chain in FLOW_CHAINS for name in names}
+    wanted |= {name: set(names) for name in adding if name == "flow-001388-answerable-egress" and names}
     assert {name: added for name, added in adding.items() if added} == wanted
     return devices
 
@@ -116,7 +117,7 @@ def borders(found: Objects) -> dict[str, bool]:
     agreed = {}
     for name, rules in chains(found, "border-").items():
         _, _, subnet_id, _, end = name.split("-")
-        offloads = any("jump flow-001388-known-" in rule for rule in rules)
+        offloads = any(re.search(r"jump flow-001388-(known|answerable)-", rule) for rule in rules)
         refuses = rules[-1].startswith("meta mark set 0x0 goto " if end == "ingress" else f"meta mark set {SLOW} goto ")
         assert offloads is not refuses
         agreed[f"{subnet_id[-1]}-{end}"] = offloads
@@ -124,6 +125,7 @@ def borders(found: Objects) -> dict[str, bool]:
 
 
 ENDS = ("egress", "ingress")
+FLOW_CHAINS = {f"flow-001388-{kind}-{end}" for kind in ("known", "free") for end in ENDS}
 
 
 def test_in_another_vrf_than_the_first_only_what_leaves_the_host_is_offloaded() -> None:
@@ -149,15 +151,19 @@ def test_behind_an_acl_the_packet_is_looked_up_as_its_answer_before_its_connecti
     found = compiled(view(local(5, subnet(2, acl=WEB.id))))
     sender, _ = (rules for _, rules in sorted(chains(found, "border-").items()))
     jumps = [rule.rpartition(" jump ")[2] for rule in sender if " jump " in rule]
-    assert jumps[:3] == ["acl-001388-00000000003-egress", "answers-001388-00000000003-egress", "flow-001388-known-egress"]
-    assert sender[1] == f"ip daddr != 10.0.2.0/24 meta mark set {SLOW} {ASSURED} jump answers-001388-00000000003-egress"
-    assert words_of("inet", "border", expressions_of("inet", "border", sender[1])) == sender[1]
+    assert jumps[:3] == ["acl-001388-00000000003-egress", "answers-001388-00000000002-egress", "flow-001388-answerable-egress"]
+    assert sender[1] == f"{ASSURED} jump answers-001388-00000000002-egress"
+    for rule in sender:
+        assert words_of("inet", "border", expressions_of("inet", "border", rule)) == rule
     assert chains(found, "answers-") == {
-        "answers-001388-00000000003-egress": (
-            "ip daddr 0.0.0.0/0 th sport 443 meta l4proto 6 meta mark set 0x0 return",
+        "answers-001388-00000000002-egress": (
+            f"ip daddr 10.0.2.0/24 meta mark set {ANSWERABLE} return",
+            f"ip daddr 0.0.0.0/0 th sport 443 meta l4proto 6 meta mark set {ANSWERABLE} return",
             "return",
         ),
-        "answers-001388-00000000003-ingress": (
+        "answers-001388-00000000002-ingress": (
+            "ip saddr 10.0.2.0/24 return",
+            "meta mark set 0x0",
             f"ip saddr 0.0.0.0/0 th sport 1024-65535 meta l4proto 6 meta mark set {AGREED} return",
             "return",
         ),
@@ -181,7 +187,7 @@ def test_no_packet_across_a_border_adds_a_flow_unless_the_acls_allow_its_answer(
 def needed(way: Way, web: Subnet) -> frozenset[str]:
     """Return the look-ups that a packet needs between these ends: the subnet with the ACL that does not allow everything."""
     ends = (("egress", way.sender), ("ingress", way.receiver))
-    return frozenset(f"answers-001388-{WEB.id[-11:]}-{side}" for side, end in ends if end == web.id[-11:])
+    return frozenset(f"answers-001388-{end}-{side}" for side, end in ends if end == web.id[-11:])
 
 
 def test_what_rules_lead_to_is_made_before_them() -> None:
@@ -223,7 +229,7 @@ def test_a_vpc_with_more_ports_than_linux_shows_of_a_flowtable_is_not_offloaded(
     items = [local(number, here) for number in range(count)]
     found = compiled(view(*items))
     assert len(agreeing(found)) == (count + 1 if count <= MOST_PORTS else 0)
-    assert set(chains(found, "flow-")) == {f"flow-001388-{kind}-{end}" for kind in ("known", "free") for end in ENDS}
+    assert FLOW_CHAINS <= set(chains(found, "flow-"))
     if count > MOST_PORTS:
         ops = diff(found, compiled(view(*items[1:])))
         assert {type(op.obj) for op in ops[:count]} == {FlowtableDevice}
@@ -248,7 +254,7 @@ def test_a_vpc_of_which_a_part_does_not_compile_is_not_offloaded(part: str, monk
         seen = replace(seen, failed=frozenset({part}))
     found = compile_vpc_part(offloads, seen)
     assert agreeing(found) == []
-    assert set(chains(found, "flow-")) == {f"flow-001388-{kind}-{end}" for kind in ("known", "free") for end in ENDS}
+    assert set(chains(found, "flow-")) == {*FLOW_CHAINS, "flow-001388-answerable-egress"}
 
 
 def fails(*_: object) -> NoReturn:

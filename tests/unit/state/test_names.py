@@ -89,7 +89,7 @@ def test_chains_that_flows_rest_on_belong_to_their_vpc_and_stand_in_the_name_of_
     made = [
         border_name(5000, subnet, 0xBEEF, "egress"),
         acl_name(5000, acl, "ingress"),
-        answers_name(5000, acl, "ingress"),
+        answers_name(5000, subnet, "ingress"),
         flow_name(5000, "known", "egress"),
     ]
     assert made[0] == "border-001388-abcdef01234-0000beef-egress"
