@@ -229,7 +229,7 @@ def test_a_vpc_with_more_ports_than_linux_shows_of_a_flowtable_is_not_offloaded(
     items = [local(number, here) for number in range(count)]
     found = compiled(view(*items))
     assert len(agreeing(found)) == (count + 1 if count <= MOST_PORTS else 0)
-    assert FLOW_CHAINS <= set(chains(found, "flow-"))
+    assert set(chains(found, "flow-")) >= FLOW_CHAINS
     if count > MOST_PORTS:
         ops = diff(found, compiled(view(*items[1:])))
         assert {type(op.obj) for op in ops[:count]} == {FlowtableDevice}
