@@ -26,17 +26,16 @@ from netorch.model.vpc import RouteTable, Subnet, Vpc
 from netorch.records.vpc import VpcRecords
 
 
-def targets_of(records: Records, phases: Mapping[int, Mapping[str, Phase]], namespaces: Container[str] = ()) -> list[Target]:
-    """Return the flow logs with their interfaces on this host, including gateways whose namespaces exist.
+def targets_of(
+    records: Records, vni: int, phases: Mapping[int, Mapping[str, Phase]], namespaces: Container[str] = ()
+) -> tuple[Target, ...]:
+    """Return a VPC's flow logs with their interfaces on this host, including gateways whose namespaces exist.
 
-    Cost: O(records of the VPCs that have flow logs).
+    Cost: O(records of the VPC).
     """
-    found: list[Target] = []
-    for vni in sorted(records.logged):
-        vpc = records.vpcs[vni]
-        tracked = {eni: place for eni, place in _tracked_here(records, vpc) if place.netns in namespaces}
-        found += _of_vpc(vpc, phases.get(vni, {}), tracked)
-    return found
+    vpc = records.vpcs[vni]
+    tracked = {eni: place for eni, place in _tracked_here(records, vpc) if place.netns in namespaces}
+    return tuple(_of_vpc(vpc, phases.get(vni, {}), tracked))
 
 
 class _Place(NamedTuple):

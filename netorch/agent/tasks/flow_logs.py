@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+from netorch.agent.flowlog.ledger import Target
 from netorch.agent.flowlog.logger import FlowLogger
 from netorch.agent.flowlog.targets import targets_of
 from netorch.agent.indexes.dirty import Dirty
@@ -22,8 +23,8 @@ class FlowLogs(Task):
         self._records = records
         self._reconciler = reconciler
         self._namespaces = namespaces
-        self._logged: set[int] = set()  # VPCs with flow logs, at the last look
-        self._known: frozenset[str] = frozenset()  # namespaces, likewise
+        self._targets: dict[int, tuple[Target, ...]] = {}  # by VPC, for those with flow logs
+        self._known: frozenset[str] = frozenset()  # namespaces at the last look
 
     def fileno(self) -> int | None:
         """Return the descriptor of the traffic sources."""
@@ -35,18 +36,27 @@ class FlowLogs(Task):
         return None if wait_s is None else now + wait_s
 
     def turn(self, turn: Turn) -> None:
-        """Update the logs' targets if they may have changed, then log."""
-        if self._may_differ(turn.dirty):
-            targets = targets_of(self._records, self._reconciler.phases, self._namespaces)
-            self._logged, self._known = set(self._records.logged), frozenset(self._namespaces)
+        """Update the targets of logs that may have changed, then log."""
+        changed = self._changed(turn.dirty)
+        for vni in changed:
+            self._targets.pop(vni, None)
+            if vni in self._records.logged:
+                self._targets[vni] = targets_of(self._records, vni, self._reconciler.phases, self._namespaces)
+        if changed:
+            targets = [target for _, found in sorted(self._targets.items()) for target in found]
             tracked = {each.vni for target in targets for each in target.interfaces if not each.gateway}
             zones = {vni: self._reconciler.zone_of(vni) for vni in tracked}
             self._logger.configure(targets, zones)
         self._logger.turn()
 
-    def _may_differ(self, dirty: Dirty) -> bool:
-        changed = any(FlowLog in kinds or vni in self._logged for vni, kinds in dirty.kinds.items())
-        return changed or (bool(self._logged) and (dirty.host or self._known != self._namespaces))
+    def _changed(self, dirty: Dirty) -> set[int]:
+        """Return the VPCs whose logs or their targets may have changed."""
+        changed = {vni for vni, kinds in dirty.kinds.items() if FlowLog in kinds or vni in self._targets}
+        changed |= self._targets.keys() - self._records.logged
+        if dirty.host or self._known != self._namespaces:
+            self._known = frozenset(self._namespaces)
+            changed |= self._targets.keys()
+        return changed
 
     def close(self) -> None:
         """Write the recorded lines, and stop."""

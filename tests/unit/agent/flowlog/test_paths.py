@@ -65,7 +65,7 @@ def test_routes_are_those_of_the_interfaces_subnet(tmp_path: Path) -> None:
     create_flow_log(world.store, world.operator, internet.vpc_of(0), name="all")
     world.settle(3)
     agent = world.agents["hv1"]
-    (found,) = targets_of(agent.records, agent.reconciler.phases)
+    (found,) = targets_of(agent.records, internet.eni(0).vni, agent.reconciler.phases)
     kinds = [(str(route.prefix), route.target.kind.value) for route in found.interfaces[0].routes]
     assert ("0.0.0.0/0", "igw") in kinds
     assert ("10.0.0.0/16", "local") in kinds
@@ -84,6 +84,6 @@ def test_routes_that_a_gateway_propagates_are_among_them(tmp_path: Path) -> None
     world.put(keys.reach(vni, gateway, "e3"), encode(Reach(vni=vni, gateway=gateway, edge="e3", prefixes=reached)))
     world.settle(3)
     agent = world.agents["hv1"]
-    (found,) = targets_of(agent.records, agent.reconciler.phases)
+    (found,) = targets_of(agent.records, vni, agent.reconciler.phases)
     assert ("172.20.0.0/16", "vgw") in [(str(route.prefix), route.target.kind.value) for route in found.interfaces[0].routes]
     internet.pair.close()

@@ -202,5 +202,9 @@ def test_flow_logs_of_its_interface_are_written_where_it_is_used(pair: Pair, vpc
 def logging_edges(pair: Pair, vpc: Vpc) -> list[str]:
     """Return the edges that log the traffic of the gateway's interface."""
     gateway, agents = nat_of(vpc.vni), pair.world.agents
-    found = {edge: targets_of(agents[edge].records, agents[edge].reconciler.phases, {gateway}) for edge in EDGES}
+    found = {
+        edge: targets_of(agents[edge].records, vpc.vni, agents[edge].reconciler.phases, {gateway})
+        for edge in EDGES
+        if vpc.vni in agents[edge].records.logged
+    }
     return [edge for edge, targets in found.items() for each in targets for eni in each.interfaces if eni.gateway == gateway]
