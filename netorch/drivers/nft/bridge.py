@@ -18,7 +18,9 @@ import msgspec
 from netorch.state.nft import ChainSet, NftChain
 
 _IDENTITY: Final = "mark"  # the type of an identity's number in a set's key
-_OF_IDENTITIES: Final = "meta mark"  # in every rule about identities, and in no other rule that only one of two chains has
+# In every rule about identities. Chains that lead to a flowtable have it in others, too, which may be joined likewise: no device
+# is in a flowtable while its reasons change (netorch.drivers.nft.transactions), so what is added to it then forwards nothing.
+_OF_IDENTITIES: Final = "meta mark"
 
 
 def bridge(old: NftChain, new: NftChain) -> NftChain | None:
