@@ -10,7 +10,7 @@ from netorch.control.actions.direct_connect.users import vlans_in
 from netorch.control.actions.enis import hosts_of
 from netorch.control.apply.base.key_files import KeyFiles
 from netorch.control.apply.base.subnet_pools import SubnetPools
-from netorch.control.apply.changes import Change, MadeKeys
+from netorch.control.apply.changes import Change, Difference, MadeKeys, differences
 from netorch.control.apply.sources import Source
 from netorch.control.base.edge_users import unheard_in
 from netorch.control.base.logged import Logs, by_resource
@@ -124,6 +124,15 @@ class PlanBuilder:
         writes = Writes()
         self.steps.append(writes)
         return writes
+
+    def tagged(self, wanted: Tags, stored: Tags, *, changed: bool = False) -> tuple[Tags, tuple[Difference, ...]]:
+        """Return the tags of a stored resource with the wanted ones, and how its tags and its file differ from before.
+
+        `changed`: the plan changes something else of it.
+        """
+        before, tags = stored.get(SOURCE_TAG, ""), own_tags(wanted, stored)
+        after = self.source.after(before, changed=changed or tags != stored)
+        return of_source(tags, after), differences(tags=(visible_tags(stored), wanted), source=(before, after))
 
     def logs_of(self, records: VpcRecords) -> Logs:
         """Return a VPC's flow logs. Cost: O(flow logs of the VPC) the first time."""

@@ -22,7 +22,7 @@ from netorch.control.actions.outside.addresses import (
     release_writes,
 )
 from netorch.control.actions.outside.associations import held_by_gateway
-from netorch.control.apply.builder import Path, PlanBuilder, instance_hosts, of_source, own_tags, visible_tags, with_edges
+from netorch.control.apply.builder import Path, PlanBuilder, instance_hosts, of_source, with_edges
 from netorch.control.apply.changes import Action, Change, Difference, change_of_owned, differences
 from netorch.control.base.quotas import check_room
 from netorch.control.base.uses import use_key
@@ -283,12 +283,9 @@ class _Planner:
                 raise invalid(
                     f"elastic IP address {decl.owner}/{decl.name}", f"its {word} is {stored}, which cannot be changed", fix
                 )
-        before = elastic.tags.get(SOURCE_TAG, "")
-        tags = own_tags(decl.tags, elastic.tags)
-        after = self._builder.source.after(before, changed=tags != elastic.tags)
-        changed = differences(tags=(visible_tags(elastic.tags), decl.tags), source=(before, after))
+        tags, changed = self._builder.tagged(decl.tags, elastic.tags)
         vni = elastic.vni if self._standing(elastic) is not None else 0
-        self._elastic[path] = Stored(msgspec.structs.replace(elastic, vni=vni, tags=of_source(tags, after)), held.mod_revision)
+        self._elastic[path] = Stored(msgspec.structs.replace(elastic, vni=vni, tags=tags), held.mod_revision)
         if changed:
             now = self._elastic[path].record
             self._builder.step().change(keys.owned("eip", now.owner, now.id), held.mod_revision, now)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from netorch.control.actions.private.customers import checked, described, owner_mark
-from netorch.control.apply.builder import PlanBuilder, of_source, own_tags, visible_tags
+from netorch.control.apply.builder import PlanBuilder, of_source
 from netorch.control.apply.changes import Action, Difference, change_of_owned, differences
 from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import check_room
@@ -18,7 +18,6 @@ from netorch.model.outside.vpn import CustomerGateway
 from netorch.records import keys
 from netorch.records.errors import invalid
 from netorch.records.read import Stored
-from netorch.records.valid.needs import SOURCE_TAG
 
 
 def plan_devices(builder: PlanBuilder, decls: Iterable[CustomerGatewayDecl]) -> None:
@@ -60,12 +59,9 @@ def _change(builder: PlanBuilder, decl: CustomerGatewayDecl, stored: Stored[Cust
         if was != now:
             what = f"its {word} is {was or 'left out'}, which cannot be changed"
             raise invalid(f"customer gateway {decl.owner}/{decl.name}", what, "give the new device another name")
-    before = device.tags.get(SOURCE_TAG, "")
-    tags = own_tags(decl.tags, device.tags)
-    after = builder.source.after(before, changed=tags != device.tags)
-    changed = differences(tags=(visible_tags(device.tags), decl.tags), source=(before, after))
+    tags, changed = builder.tagged(decl.tags, device.tags)
     if changed:
-        tagged = msgspec.structs.replace(device, tags=of_source(tags, after))
+        tagged = msgspec.structs.replace(device, tags=tags)
         builder.step().change(owned_key(device), stored.mod_revision, tagged)
         builder.devices[device.id] = Stored(tagged, ABSENT)
         _note(builder, Action.CHANGE, device, changed)

@@ -12,7 +12,7 @@ from netorch.control.actions.services.dhcp_options import (
     owner_mark,
     with_options,
 )
-from netorch.control.apply.builder import PlanBuilder, of_source, own_tags, visible_tags
+from netorch.control.apply.builder import PlanBuilder, of_source
 from netorch.control.apply.changes import Action, Difference, change_of_owned, differences
 from netorch.control.base.named import create_owned, delete_owned, owned_key
 from netorch.control.base.quotas import check_room
@@ -25,7 +25,6 @@ from netorch.model.services.dhcp_options import DEFAULT_SET, DhcpOptionsSet
 from netorch.model.vpc import Vpc
 from netorch.records.errors import invalid, not_found
 from netorch.records.read import Stored
-from netorch.records.valid.needs import SOURCE_TAG
 
 
 def plan_sets(builder: PlanBuilder, decls: Iterable[DhcpOptionsDecl]) -> None:
@@ -62,12 +61,9 @@ def _change(builder: PlanBuilder, decl: DhcpOptionsDecl, stored: Stored[DhcpOpti
     if found.options != wanted.options:
         what = "its options differ, which cannot be changed"
         raise invalid(f"DHCP options set {decl.owner}/{decl.name}", what, "give the new set another name")
-    before = found.tags.get(SOURCE_TAG, "")
-    tags = own_tags(decl.tags, found.tags)
-    after = builder.source.after(before, changed=tags != found.tags)
-    changed = differences(tags=(visible_tags(found.tags), decl.tags), source=(before, after))
+    tags, changed = builder.tagged(decl.tags, found.tags)
     if changed:
-        tagged = msgspec.structs.replace(found, tags=of_source(tags, after))
+        tagged = msgspec.structs.replace(found, tags=tags)
         builder.step().change(owned_key(found), stored.mod_revision, tagged)
         builder.dhcp_options[found.id] = Stored(tagged, ABSENT)
         _note(builder, Action.CHANGE, found, changed)

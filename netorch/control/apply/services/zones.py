@@ -19,8 +19,8 @@ from netorch.control.actions.services.zones import (
     refuse_conflict,
     where_of,
 )
-from netorch.control.apply.builder import Path, PlanBuilder, carriers, of_source, own_tags, visible_tags
-from netorch.control.apply.changes import Action, Change, Difference, change_of_owned, differences, member_differences
+from netorch.control.apply.builder import Path, PlanBuilder, carriers, of_source
+from netorch.control.apply.changes import Action, Change, Difference, change_of_owned, member_differences
 from netorch.control.base.named import create_owned
 from netorch.control.base.uses import use_key
 from netorch.control.base.writes import ABSENT, Writes, guard_structure
@@ -32,7 +32,6 @@ from netorch.model.services.zones import PrivateZone, RecordSet, VpcZone
 from netorch.records import keys
 from netorch.records.errors import not_found
 from netorch.records.read import Stored
-from netorch.records.valid.needs import SOURCE_TAG
 from netorch.records.vpc import VpcRecords
 
 
@@ -136,8 +135,7 @@ class _Planner:
         check_size(quotas, wanted.zone, len(before.records) if before is not None else 0)
         if len(wanted.vpcs) > len(wanted.had):
             check_vpcs(quotas, wanted.zone, len(wanted.vpcs))
-        mark = before.tags.get(SOURCE_TAG, "") if before is not None else ""
-        zone, changed = self._tagged(wanted, mark)
+        zone, changed = self._tagged(wanted)
         if before is not None and not changed:
             return
         writes = builder.step()
@@ -154,7 +152,7 @@ class _Planner:
         self._zones[zone.id] = Stored(zone, ABSENT)
         self._note(Action.ADD if before is None else Action.CHANGE, zone, wanted.had | wanted.vpcs, changed)
 
-    def _tagged(self, wanted: _Wanted, mark: str) -> tuple[PrivateZone, tuple[Difference, ...]]:
+    def _tagged(self, wanted: _Wanted) -> tuple[PrivateZone, tuple[Difference, ...]]:
         """Return a zone with its tags, and its differences."""
         before = wanted.held.record if wanted.held is not None else None
         records = (map(_line, before.records) if before is not None else (), map(_line, wanted.zone.records))
@@ -162,14 +160,11 @@ class _Planner:
             *member_differences("records", *records),
             *member_differences("vpcs", *(sorted(map(self._spoken, ids)) for ids in (wanted.had, wanted.vpcs))),
         )
-        source = self._builder.source
         if before is None:
-            tags = of_source(wanted.decl.tags, source.label)
+            tags = of_source(wanted.decl.tags, self._builder.source.label)
             return msgspec.structs.replace(wanted.zone, tags=tags), changed
-        tags = own_tags(wanted.decl.tags, before.tags)
-        after = source.after(mark, changed=bool(changed) or tags != before.tags)
-        changed += differences(tags=(visible_tags(before.tags), wanted.decl.tags), source=(mark, after))
-        return msgspec.structs.replace(wanted.zone, tags=of_source(tags, after)), changed
+        tags, differing = self._builder.tagged(wanted.decl.tags, before.tags, changed=bool(changed))
+        return msgspec.structs.replace(wanted.zone, tags=tags), changed + differing
 
     def _spoken(self, vpc_id: str) -> str:
         records = self._vpcs.get(vni_of(vpc_id))

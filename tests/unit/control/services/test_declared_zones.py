@@ -107,6 +107,15 @@ def test_what_commands_made_is_no_files_but_may_be_declared(store: Store, operat
     assert Action.DELETE not in {change.action for change in planned(store, operator, "name: another\n").changes}
 
 
+def test_a_file_that_changes_anothers_zone_owns_it_from_then_on(store: Store, operator: Caller) -> None:
+    applied(store, operator, VPCS + ZONE)
+    other = VPCS.replace("name: named", "name: other") + ZONE
+    assert planned(store, operator, other).changes == ()
+    assert applied(store, operator, other.replace(", 10.0.0.5", "")) == [("change", "private-zone", "Corp.example")]
+    assert applied(store, operator, VPCS) == []
+    assert applied(store, operator, VPCS.replace("name: named", "name: other")) == [("delete", "private-zone", "Corp.example")]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "where"),
     [
