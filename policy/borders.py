@@ -11,9 +11,10 @@
 
 Only subnets whose connections may be offloaded have `flow-<vni>-known-...` in place of the shared `known_...` (policy.offload).
 Where their ACL does not allow everything back, they also have `answers-...`, which looks up whether it allows the answers to a
-packet that crosses the border. At the sender's end that is a mark of its own, ANSWERABLE, and `flow-<vni>-answerable-egress`
-asks for it: another processor may make the connection assured between two rules, and a rule that then finds it assured must not
-take the missing look-up for an agreement. At the receiver's end the packet loses the sender's agreement before the look-up.
+packet that crosses the border. At the sender's end only the look-up makes a packet agree, by a mark of its own, ANSWERABLE:
+another processor may make the connection assured between two rules, and a rule that then finds it assured must not take the
+missing look-up for an agreement. So `answers-<vni>-known-egress` leads packets with that mark to `flow-<vni>-known-egress`, and
+all others to `known_egress`. At the receiver's end the packet loses the sender's agreement before the look-up.
 
 For packets that a port sends from its own addresses, the addresses show whether they cross a border: the source is in the
 sender's subnet, and a subnet's own range is never routed elsewhere. For packets that an interface without source/destination
@@ -39,11 +40,11 @@ from netorch.model.routing.next_hop import target_hop
 from netorch.model.security import Direction, NetworkAcl
 from netorch.model.vpc import Subnet, Vpc
 from netorch.state.base import KernelObject
-from netorch.state.names import acl_name, answers_name, border_name
+from netorch.state.names import acl_name, answered_name, answers_name, border_name
 from netorch.state.nft import NftChain
 from policy.acl import acl_chain, acl_of, allows_everything, answers_chain
 from policy.identities import group_chain_name, identity_number
-from policy.offload import ASSURED, agrees, answerable_chain, asks, known_chain
+from policy.offload import ASSURED, agrees, asks, known_chain
 from policy.skeleton import AGREED, ANSWERABLE, SLOW
 
 _FORWARDER: Final = "forwarder"
@@ -77,6 +78,8 @@ def _borders(view: VpcView) -> Iterator[KernelObject]:
             if asks(view, item.subnet, direction):
                 answers = _answers(view, item.subnet, acl, direction)
                 yield answers
+                if direction is Direction.EGRESS:
+                    yield _by_answers(view.vni)
                 rules.append(f"{_CANDIDATES[direction]} jump {answers.name}")
             yield _border(view, item, direction, rules)
 
@@ -125,6 +128,12 @@ def _answers(view: VpcView, subnet: Subnet, acl: NetworkAcl, direction: Directio
     return answers_chain(answers_name(view.vni, subnet.id, direction.value), acl, direction, first, agree)
 
 
+def _by_answers(vni: int) -> NftChain:
+    """Return the chain for packets of tracked connections that leave a subnet with `answers-...`: only answerable ones agree."""
+    agrees_by_answers = f"meta mark {ANSWERABLE} meta mark set 0x0 goto {known_chain(vni, Direction.EGRESS)}"
+    return NftChain(vni=vni, name=answered_name(vni), rules=(agrees_by_answers, "goto known_egress"))
+
+
 def _for_others(view: VpcView, own: Subnet, acls: dict[str, NetworkAcl]) -> Iterator[str]:
     """Yield the rules that send packets from another subnet's addresses into that subnet to its ACL."""
     for subnet in view.of(Subnet):
@@ -144,15 +153,14 @@ def _for_others(view: VpcView, own: Subnet, acls: dict[str, NetworkAcl]) -> Iter
 def _border(view: VpcView, item: LocalEni, direction: Direction, rules: Iterable[str]) -> NftChain:
     """Return a chain with these rules, which then lets packets of connections that the end tracks pass. Raises CompileError."""
     sends = direction is Direction.EGRESS
-    offloads = not _forwards(item, direction) and agrees(view, item.subnet, direction)
-    answerable = sends and offloads and asks(view, item.subnet, direction)
     group = f"goto {group_chain_name(view.vni, item.eni.groups, direction)}"
     first, chain, last = "ct mark 0x0", known_chain(view.vni, direction), [group]
-    if answerable:  # `group` expects the mark of other subnets: 0 for packets whose answers pass
-        first, chain = f"{first} meta mark 0x0 meta mark set {SLOW}", answerable_chain(view.vni)
-        last = [f"meta mark {ANSWERABLE} meta mark set 0x0 {group}", f"meta mark set {SLOW} {group}"]
-    elif not offloads:
+    if _forwards(item, direction) or not agrees(view, item.subnet, direction):
         first, chain, last = f"{first} {_REFUSE[direction]}", f"known_{direction.value}", [f"{_REFUSE[direction]} {group}"]
+    elif sends and asks(view, item.subnet, direction):
+        # `group` expects the marks of other subnets: 0 for packets that agree, SLOW for others.
+        first, chain = f"{first} meta mark 0x0 meta mark set {SLOW}", answered_name(view.vni)
+        last = [f"meta mark {ANSWERABLE} meta mark set 0x0 {group}", f"meta mark set {SLOW} {group}"]
     # No `ct state` in the match: a tracked connection without an answer yet, e.g. a stream of datagrams, also outlives its rule.
     # The mark alone excludes first packets and untracked flows.
     known = (f"{first} {group}", *(f"{match} jump {chain}" for match in TRACKED[direction]))

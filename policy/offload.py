@@ -19,9 +19,8 @@ and if it leaves a port of this host. The source of a packet from another host m
 interface without source/destination check sends: the flow would be that interface's, which has not agreed.
 
 The packet's mark says whether both ends agree so far. A border that does not agree sets SLOW at the sender's end, and takes back
-the sender's AGREED at the receiver's. One behind an ACL agrees by ANSWERABLE (policy.borders). The chains `flow-<vni>-...` add
-flows: a packet that leaves by the VPC's own VXLAN device if the sender's end agrees, a packet between two ends on this host if
-both do.
+the sender's AGREED at the receiver's. The chains `flow-<vni>-...` add flows: a packet that leaves by the VPC's own VXLAN device
+if the sender's end agrees, a packet between two ends on this host if both do.
 
 Only TCP and UDP, once conntrack has seen both directions (`assured`): Linux gives back the timeout of no other protocol. Each
 SYN is judged (policy.tables.offload).
@@ -55,7 +54,7 @@ from netorch.state.names import flow_name
 from netorch.state.nft import FLOW_ADD, Flowtable, FlowtableDevice, NftChain
 from policy.acl import acl_of, allows_everything
 from policy.groups import GroupRules, untracked
-from policy.skeleton import AGREED, ANSWERABLE, BEGINS
+from policy.skeleton import AGREED, BEGINS
 from policy.tables.offload import PORT_GUARD, VXLAN_GUARD
 
 ASSURED: Final = "ct status & 0x4 != 0x0"
@@ -67,8 +66,6 @@ OFFLOADABLE: Final = "meta l4proto 6-17"
 # omits this flowtable and all those after it, also other VPCs', without an error. Source: nf_tables_dump_flowtable
 MOST_PORTS: Final = 1_000
 
-_LEAVING: Final = f"meta mark 0x0 oifgroup {VXLAN_GROUP:#x} accept"  # nearly all packets; `agreed` or `deliver` passes the others
-
 
 def agrees(view: VpcView, subnet: Subnet, direction: Direction) -> bool:
     """Return whether packets that a subnet's interfaces send or receive may add flows."""
@@ -76,18 +73,13 @@ def agrees(view: VpcView, subnet: Subnet, direction: Direction) -> bool:
 
 
 def asks(view: VpcView, subnet: Subnet, direction: Direction) -> bool:
-    """Return whether they may only if a look-up shows that the subnet's ACL allows their answers. Raises CompileError."""
+    """Return whether such packets add flows only if the subnet's ACL allows their answers. Raises CompileError."""
     return agrees(view, subnet, direction) and not allows_everything(acl_of(view, subnet), direction.other)
 
 
 def known_chain(vni: int, direction: Direction) -> str:
     """Return the name of the chain for packets of connections that an end tracks, and that may be offloaded."""
     return flow_name(vni, "known", direction.value)
-
-
-def answerable_chain(vni: int) -> str:
-    """Return the name of `known_chain` for packets that a subnet with such an ACL sends."""
-    return flow_name(vni, "answerable", Direction.EGRESS.value)
 
 
 def free_chain(vni: int, direction: Direction) -> str:
@@ -124,8 +116,6 @@ def _offload(judges: Set[str], view: VpcView) -> Iterator[KernelObject]:
     name = f"flows-{view.vni:06x}-{blake2b(_reasons(view).encode(), digest_size=8).hexdigest()}"
     for direction in Direction:
         yield from _chains(view, direction, name)
-    if any(asks(view, item.subnet, Direction.EGRESS) for item in view.local):
-        yield _answerable(view, name)
     flowtable = Flowtable(vni=view.vni, name=name)
     yield flowtable
     yield FlowtableDevice(vni=view.vni, ifname=view.vxlan, flowtable=flowtable.name, guard=VXLAN_GUARD)
@@ -136,10 +126,8 @@ def _offload(judges: Set[str], view: VpcView) -> Iterator[KernelObject]:
 
 def _without(view: VpcView) -> Iterator[KernelObject]:
     """Yield chains that add no flows."""
-    if view.local:
-        for direction in Direction:
-            yield from _chains(view, direction, "")
-        yield _answerable(view, "")  # rules that do not compile may lead to it
+    for direction in Direction if view.local else ():
+        yield from _chains(view, direction, "")
 
 
 def _reasons(view: VpcView) -> str:
@@ -164,27 +152,17 @@ def _chains(view: VpcView, direction: Direction, flowtable: str) -> Iterator[Nft
     sends = direction is Direction.EGRESS
     # What most packets lack comes first: an assured connection, or a sender on this host who agrees.
     ready = f"{ASSURED} meta mark 0x0" if sends else f"meta mark {AGREED} {ASSURED}"
-    adding = _adding(ready, f"oifname {view.vxlan}" if sends else f"iifname {view.vrf}", flowtable)
+    way = f"oifname {view.vxlan}" if sends else f"iifname {view.vrf}"
+    adding = [f"{ready} {OFFLOADABLE} {way} {FLOW_ADD} @{flowtable}"] if flowtable else []
     around = [f"{match} goto agreed" for match in _around(view)] if sends else []
-    passing = (_LEAVING, "goto agreed") if sends else ("accept",)
+    # `agreed` accepts these packets, too; nearly all are spared the way there.
+    passing = (f"meta mark 0x0 oifgroup {VXLAN_GROUP:#x} accept", "goto agreed") if sends else ("accept",)
     yield NftChain(vni=view.vni, name=known_chain(view.vni, direction), rules=(f"{BEGINS} return", *around, *adding, *passing))
     last = "goto freely_sent" if sends else "goto freely_received"
     around = [f"{ASSURED} {rule}" for rule in around]
     passed = (f"{ASSURED} goto agreed",) if sends else ()
     rules = (f"{BEGINS} {last}", *around, *adding, *passed, last)
     yield NftChain(vni=view.vni, name=free_chain(view.vni, direction), rules=rules)
-
-
-def _answerable(view: VpcView, flowtable: str) -> NftChain:
-    """Return the chain for packets of tracked connections that leave a subnet whose ACL does not allow everything back."""
-    around = [f"{match} goto deliver" for match in _around(view)]
-    adding = _adding(f"meta mark {ANSWERABLE} {ASSURED}", f"oifname {view.vxlan}", flowtable)
-    passing = (_LEAVING, f"meta mark {ANSWERABLE} meta mark set 0x0 goto agreed", "goto deliver")
-    return NftChain(vni=view.vni, name=answerable_chain(view.vni), rules=(f"{BEGINS} return", *around, *adding, *passing))
-
-
-def _adding(ready: str, way: str, flowtable: str) -> list[str]:
-    return [f"{ready} {OFFLOADABLE} {way} {FLOW_ADD} @{flowtable}"] if flowtable else []
 
 
 def _around(view: VpcView) -> Iterator[str]:

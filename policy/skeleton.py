@@ -77,7 +77,8 @@ CHECKED: Final = "0x4e54"  # mark of packets with CHECKED_PRIORITY, from `zones`
 FOR_OTHERS: Final = "0x4e58"  # mark by the chain of a port without source/destination check: it sends from another's address
 SENT: Final = "0x4e55"  # mark of packets that their sender may send, on their way to the receiver's chain on this host
 AGREED: Final = "0x4e5a"  # the same, if the sender's end agrees to offload the connection
-# Mark of packets in a sender's border whose answers the subnet's ACL allows.
+# Mark of packets in a sender's border whose answers the subnet's ACL allows. Its lower half is 0, as that of SLOW: so one
+# comparison tells both from SENT and AGREED.
 ANSWERABLE: Final = "0x4e5b0000"
 # Mark of packets in a sender's chains whose connection must not be offloaded. Groups' chains look up marks as identities: this
 # is a number that no identity has (policy.identities).

@@ -16,7 +16,7 @@ Compilers write the VNI into each object. For an object in a kernel, e.g. withou
     identity-001388.4       chain, set or map of nftables: six hexadecimal digits of VNI after the first dash
     border-001388-…         first chain of ports: their subnet, the number of their groups, and which of their packets
     acl-…                   chain of a network ACL for packets in a direction
-    answers-…               chain of a subnet for the answers to packets in a direction
+    answers-…               chain of a subnet for the answers to packets in a direction; and one for known connections
     flow-…                  chain that adds flows to the VPC's flowtable
 
 A new kind of device gets its own letter, see `LETTERS`. Its name then has the VNI.
@@ -219,6 +219,11 @@ def acl_name(vni: int, acl_id: str, direction: str) -> str:
 def answers_name(vni: int, subnet_id: str, direction: str) -> str:
     """Return the name of a subnet's chain for packets in a direction whose answers its network ACL may permit."""
     return f"{_ANSWERS}{vni:06x}-{subnet_id[-11:]}-{direction}"
+
+
+def answered_name(vni: int) -> str:
+    """Return the name of the chain for packets of known connections that leave such subnets."""
+    return f"{_ANSWERS}{vni:06x}-known-egress"
 
 
 def flow_name(vni: int, which: str, direction: str) -> str:

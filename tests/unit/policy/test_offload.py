@@ -107,7 +107,6 @@ def agreeing(found: Objects) -> list[str]:
         for name, rules in chains(found, "").items()
     }
     wanted = {chain: {name} for chain in FLOW_CHAINS for name in names}
-    wanted |= {name: set(names) for name in adding if name == "flow-001388-answerable-egress" and names}
     assert {name: added for name, added in adding.items() if added} == wanted
     return devices
 
@@ -117,7 +116,7 @@ def borders(found: Objects) -> dict[str, bool]:
     agreed = {}
     for name, rules in chains(found, "border-").items():
         _, _, subnet_id, _, end = name.split("-")
-        offloads = any(re.search(r"jump flow-001388-(known|answerable)-", rule) for rule in rules)
+        offloads = any(re.search(r"jump (flow|answers)-001388-known-", rule) for rule in rules)
         refuses = rules[-1].startswith("meta mark set 0x0 goto " if end == "ingress" else f"meta mark set {SLOW} goto ")
         assert offloads is not refuses
         agreed[f"{subnet_id[-1]}-{end}"] = offloads
@@ -151,7 +150,7 @@ def test_behind_an_acl_the_packet_is_looked_up_as_its_answer_before_its_connecti
     found = compiled(view(local(5, subnet(2, acl=WEB.id))))
     sender, _ = (rules for _, rules in sorted(chains(found, "border-").items()))
     jumps = [rule.rpartition(" jump ")[2] for rule in sender if " jump " in rule]
-    assert jumps[:3] == ["acl-001388-00000000003-egress", "answers-001388-00000000002-egress", "flow-001388-answerable-egress"]
+    assert jumps[:3] == ["acl-001388-00000000003-egress", "answers-001388-00000000002-egress", "answers-001388-known-egress"]
     assert sender[1] == f"{ASSURED} jump answers-001388-00000000002-egress"
     for rule in sender:
         assert words_of("inet", "border", expressions_of("inet", "border", rule)) == rule
@@ -166,6 +165,10 @@ def test_behind_an_acl_the_packet_is_looked_up_as_its_answer_before_its_connecti
             "meta mark set 0x0",
             f"ip saddr 0.0.0.0/0 th sport 1024-65535 meta l4proto 6 meta mark set {AGREED} return",
             "return",
+        ),
+        "answers-001388-known-egress": (
+            f"meta mark {ANSWERABLE} meta mark set 0x0 goto flow-001388-known-egress",
+            "goto known_egress",
         ),
     }
 
@@ -229,7 +232,7 @@ def test_a_vpc_with_more_ports_than_linux_shows_of_a_flowtable_is_not_offloaded(
     items = [local(number, here) for number in range(count)]
     found = compiled(view(*items))
     assert len(agreeing(found)) == (count + 1 if count <= MOST_PORTS else 0)
-    assert set(chains(found, "flow-")) >= FLOW_CHAINS
+    assert set(chains(found, "flow-")) == FLOW_CHAINS
     if count > MOST_PORTS:
         ops = diff(found, compiled(view(*items[1:])))
         assert {type(op.obj) for op in ops[:count]} == {FlowtableDevice}
@@ -254,7 +257,7 @@ def test_a_vpc_of_which_a_part_does_not_compile_is_not_offloaded(part: str, monk
         seen = replace(seen, failed=frozenset({part}))
     found = compile_vpc_part(offloads, seen)
     assert agreeing(found) == []
-    assert set(chains(found, "flow-")) == {*FLOW_CHAINS, "flow-001388-answerable-egress"}
+    assert set(chains(found, "flow-")) == FLOW_CHAINS
 
 
 def fails(*_: object) -> NoReturn:

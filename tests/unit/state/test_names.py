@@ -13,6 +13,7 @@ from netorch.state.names import (
     VPN_GATEWAY_NUMBER,
     VRF_NUMBER_LAST,
     acl_name,
+    answered_name,
     answers_name,
     border_name,
     cable_end_name,
@@ -90,10 +91,11 @@ def test_chains_that_flows_rest_on_belong_to_their_vpc_and_stand_in_the_name_of_
         border_name(5000, subnet, 0xBEEF, "egress"),
         acl_name(5000, acl, "ingress"),
         answers_name(5000, subnet, "ingress"),
+        answered_name(5000),
         flow_name(5000, "known", "egress"),
     ]
     assert made[0] == "border-001388-abcdef01234-0000beef-egress"
-    assert [(vni_of_chain(name), is_in_flowtable_name(name)) for name in made] == [(5000, True)] * 4
+    assert [(vni_of_chain(name), is_in_flowtable_name(name)) for name in made] == [(5000, True)] * len(made)
     assert not any(map(is_in_flowtable_name, ("egress-001388-0000beef", "flows-001388-1", "from_port")))
 
 
