@@ -144,7 +144,7 @@ def _show_later(report: Report, model: Walk, kernel: Walk | None) -> None:
     is_udp = report.packet is not None and report.packet.protocol == UDP
     after = "once both ends have sent some" + (" and two seconds have passed" if is_udp else "")
     flows = f"`{as_called('netorch flows')}` on {', '.join(model.offloaded_on)}"
-    click.echo(f"{packets}, {after}{f' (by the records alone; of the kernels: {flows})' if kernel is None else ''}:")
+    click.echo(f"{packets}, {after}{f' (by the records alone; for the kernels, run {flows})' if kernel is None else ''}:")
     _show_way(report, model, kernel, {}, None)
     for host, why in report.judged.items():
         if why:

@@ -149,7 +149,7 @@ def test_a_flowtable_that_the_records_do_not_want_is_a_disagreement() -> None:
 
 
 def test_the_heading_says_what_is_shown(cloud: Run) -> None:
-    alone = "(by the records alone; of the kernels: `netorch flows` on hv1, hv2):\n"
+    alone = "(by the records alone; for the kernels, run `netorch flows` on hv1, hv2):\n"
     assert f"later packets from a to b, once both ends have sent some {alone}" in cloud("trace", "a", "b", "tcp/5432").stdout
     out = cloud("trace", "b", "a", "udp/53").stdout
     assert "later packets from b to a, once both ends have sent some and two seconds have passed (by the records" in out
