@@ -235,9 +235,7 @@ def add_tagging(group: click.Group, kind: str, name: str) -> None:
         f"Set the tags of {_plural(name)}.\n\nThese tags replace all others. Without any, all tags are removed.",
     )
 
-    @group.command(
-        "untag", help=f"Remove tags from one of the {_plural(name)}.\n\nKEY=VALUE removes a tag only if it has that value."
-    )
+    @group.command("untag", help=f"Remove tags from one {name}.\n\nKEY=VALUE removes a tag only if it has that value.")
     @resource_argument(kind, name)
     @click.argument("tags", metavar="KEY[=VALUE]...", nargs=-1, required=True)
     @action

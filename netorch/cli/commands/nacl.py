@@ -69,7 +69,7 @@ def _actions() -> Actions:
     return Actions(describe_network_acls, describe_network_acl, delete_network_acl)
 
 
-RULES = Rules(ENTRY_COLUMNS, _entry_rows)
+RULES = Rules(ENTRY_COLUMNS, _entry_rows, called="entries")
 NOUN = Noun("acl", "network ACL", COLUMNS, row, _actions, (RULES,))
 add_common(command, NOUN, "Delete a network ACL that no subnet uses.")
 

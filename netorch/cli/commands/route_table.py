@@ -108,7 +108,7 @@ add_associate(command, NOUN, "replace-association", "Replace the route table of 
 @output_option
 @action
 def propagate(session: Session, table: str, off: bool, output: str) -> None:
-    """Propagate a VPN gateway's routes into a table.
+    """Propagate routes of a virtual private gateway.
 
     Static and local routes to the same destination take precedence.
     """
