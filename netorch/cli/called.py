@@ -1,7 +1,8 @@
 """The options of this invocation: a printed command must run as printed, and errors are printed in the requested format.
 
 Texts of all packages write a command without options, as `netorch sg rule add ...`. This module inserts the options for
-the cloud and the owner when texts become output. A lab has no systemd, so it replaces the command that starts an agent.
+the cloud and the owner when texts become output. A lab has no systemd, so it replaces the command that starts an agent. Each
+host of a lab is a node, so it replaces what says where a command for one host runs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _COMMAND = re.compile(
     + r")\b(?!-)( (?:pool|audit)\b)?)"
 )
 _START = re.compile(r" on (\S+): systemctl start netorch-agent\b")  # netorch.records.errors.start_agent
+_ELSEWHERE = re.compile(r"\brun this on the host[^;]*; in a lab: (netorch lab exec --node \S+) LAB\b")  # diagnose.host.drift
 
 
 class _Call:
@@ -58,9 +60,10 @@ def remember(*, store: str | None, owner: str | None) -> None:
 
 
 def as_called(text: str) -> str:
-    """Return a text in which commands have the options of this invocation; in a lab, those that start agents are the lab's."""
+    """Return a text in which commands have the options of this invocation; in a lab, those for one host are the lab's."""
     if _Call.lab:
         text = _START.sub(lambda found: f": netorch lab restart-agent {shlex.quote(_Call.lab)} {found[1]}", text)
+        text = _ELSEWHERE.sub(lambda found: f"run {found[1]} {shlex.quote(_Call.lab)}", text)
     if not (_Call.place or _Call.owner):
         return text
     return _COMMAND.sub(lambda found: _spelled(found[1] + (found[2] or "")), text)

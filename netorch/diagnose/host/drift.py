@@ -43,11 +43,13 @@ def kernel_here(host_name: str, store: Store, command: str, option: str = "") ->
 
     Raises NetorchError: the host is unknown or elsewhere.
     """
-    here = f"run this on the host{option}; in a lab: netorch lab exec --node HOST LAB -- {command}"
+    run = f"run this on the host{option}; in a lab: netorch lab exec --node"
     try:
         host = read_host(store, host_name).host
     except ApiError as error:  # an unknown host would own nothing, so everything would be drift
+        here = f"{run} HOST LAB -- {command}"
         raise NetorchError(f"host {host_name!r}: does not exist; choose one of `netorch host list`, and {here}") from error
+    here = f"{run} {host.name} LAB -- {command}"
     name = overlay_netns(host.name)
     try:
         os.close(netns.find(name))  # opening the host's kernel would create the namespace

@@ -174,11 +174,11 @@ def test_verify_checks_what_is_readable_of_a_damaged_vpc(cloud: Run, tmp_path: P
 
 
 def test_the_cache_of_a_host_that_is_not_here_is_an_error_that_says_where_to_ask(cloud: Run) -> None:
-    for host, found in (
-        ("hv9", "host 'hv9': does not exist; choose one of `netorch host list`"),
-        ("hv1", "its namespace netorch-hv1 is not on this machine"),
+    for host, node, found in (
+        ("hv9", "HOST", "host 'hv9': does not exist; choose one of `netorch host list`"),
+        ("hv1", "hv1", "its namespace netorch-hv1 is not on this machine"),
     ):
         said = cloud("map", "cache", host, code=1).stderr
         assert found in said
-        assert f"run this on the host; in a lab: netorch lab exec --node HOST LAB -- netorch map cache {host}" in said
+        assert f"run this on the host; in a lab: netorch lab exec --node {node} LAB -- netorch map cache {host}" in said
     assert not Path("/run/netns/netorch-hv1").exists()
