@@ -117,7 +117,7 @@ class Code(Enum):
     NO_GATEWAY_TAKES_IT = "NO_GATEWAY_TAKES_IT", "the packet reached an edge, and no gateway there is its destination"
     BAD_STATE = "BAD_STATE", "the peering connection is not active"
     NO_MAPPING = "NO_MAPPING", "no interface in the VPC has the address"
-    DIFFERENT_VPCS = "DIFFERENT_VPCS", "the two are in different VPCs, and nothing connects these VPCs"
+    DIFFERENT_VPCS = "DIFFERENT_VPCS", "nothing connects these VPCs"
     INTERFACE_NOT_ATTACHED = "INTERFACE_NOT_ATTACHED", "the interface is attached to no instance, so no host carries it"
     PORT_MISSING = "PORT_MISSING", "the interface's port is not on its host, or is not up"
     HOST_SILENT = (
