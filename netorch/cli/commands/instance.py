@@ -143,7 +143,7 @@ def modify_metadata_options(session: Session, instance: str, **requests: Any) ->
 @command.command()
 @click.argument("name")
 @click.option("--vpc", help="Use this VPC's only subnet. Default: the default VPC.", shell_complete=complete("vpc"))
-@click.option("--subnet", help="The subnet.", shell_complete=complete("subnet"))
+@click.option("--subnet", help="Default: the only one of --vpc.", shell_complete=complete("subnet"))
 @click.option(
     "--host",
     default="",
@@ -151,11 +151,11 @@ def modify_metadata_options(session: Session, instance: str, **requests: Any) ->
     shell_complete=complete("host"),
 )
 @click.option("--address", default="", help="Default: the next free one.")
-@click.option("--ipv6-address", default="")
+@click.option("--ipv6-address", default="", help="Default: the next free one, if the subnet has an IPv6 range.")
 @click.option("--attachment", type=click.Choice(["netns", "existing", "tap"]), default="netns", show_default=True)
 @click.option("--netns", default="", help="With --attachment existing, the operator's only: a name in /run/netns, or a path.")
 @group_option
-@source_dest_option(default=True)
+@source_dest_option(default=True, show_default=True)
 @public_option(
     "--public-address/--no-public-address",
     "Whether it gets an ephemeral public address. Default: the subnet's setting.",
