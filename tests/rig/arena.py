@@ -68,6 +68,7 @@ class Batch(msgspec.Struct):
     before: dict[str, dict[str, int]]  # counters by host
     sent: dict[bytes, Packet] = {}  # by token
     arrivals: dict[bytes, list[Place]] = {}
+    heard: dict[bytes, list[Place]] = {}  # where each token has arrived so far
     refusals: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)  # by host and counter
     lasting: set[tuple[str, int, Connection]] = set()  # by host and VNI: the connections that must be offloaded
 
@@ -241,6 +242,8 @@ class Arena:
         batch.arrivals[token] = [(vni, there)] if end == ARRIVES else []
         if end != ARRIVES:
             batch.refusals[PLACES[here if verdict.at_sender else there], end] += 1
+        elif PLACES[here] != PLACES[there]:
+            self._follow(batch, token, (vni, there))
 
     def _emit(self, vni: int, packet: Packet, place: int, *, cut: bool = False) -> bytes:
         self.sent += 1
@@ -252,11 +255,14 @@ class Arena:
 
     def _finish(self, batch: Batch) -> None:
         """Wait until everything has arrived, and compare."""
-        heard = self._listen({self._emit(OPEN_VNI, udp(_address(a), _address(b)), a): (OPEN_VNI, b) for a, b in _LONGEST_WAYS})
+        for a, b in _LONGEST_WAYS:
+            marker = self._emit(OPEN_VNI, udp(_address(a), _address(b)), a)
+            assert self._follow(batch, marker, (OPEN_VNI, b)), "no marker arrives"
+        self._hear(batch, self._ears.values())  # a listener may have had nothing yet when the others were ready
         wrong = [
-            f"{packet}: expected at {batch.arrivals[token]}, heard at {heard.get(token, [])}"
+            f"{packet}: expected at {batch.arrivals[token]}, heard at {batch.heard.get(token, [])}"
             for token, packet in batch.sent.items()
-            if heard.get(token, []) != batch.arrivals[token]
+            if batch.heard.get(token, []) != batch.arrivals[token]
         ]
         counted = {(host, name): n for host, counters in self._counters().items() for name, n in counters.items()}
         risen = {key: n - batch.before[key[0]].get(key[1], 0) for key, n in counted.items() if key[1] not in _NOISE}
@@ -279,22 +285,25 @@ class Arena:
                     found.add((name, self._vnis[self._zones().index(known.zone)], connection_of(packet)))
         return found
 
-    def _listen(self, markers: dict[bytes, Place]) -> dict[bytes, list[Place]]:
-        """Return the places at which each token arrived, once all markers have arrived."""
-        heard: dict[bytes, list[Place]] = {}
+    def _follow(self, batch: Batch, token: bytes, place: Place) -> bool:
+        """Wait until a packet has arrived at another host, and return whether it has.
+
+        Otherwise one that is sent there next could be judged first: packets of two hosts wait for the processor in one queue, and
+        the first one has a longer way.
+        """
+        while place not in batch.heard.get(token, []):
+            ready, _, _ = select.select(list(self._ears.values()), [], [], _PATIENCE_S)
+            if not ready:
+                return False
+            self._hear(batch, ready)
+        return True
+
+    def _hear(self, batch: Batch, listeners: Iterable[socket.socket]) -> None:
+        """Note which tokens have arrived at these listeners."""
         places = {listener: place for place, listener in self._ears.items()}
-
-        def hear(listeners: Iterable[socket.socket]) -> None:
-            for listener in listeners:
-                for token in _tokens(listener):
-                    heard.setdefault(token, []).append(places[listener])
-
-        while any(place not in heard.get(token, []) for token, place in markers.items()):
-            ready, _, _ = select.select(list(places), [], [], _PATIENCE_S)
-            assert ready, "no marker arrives"
-            hear(ready)
-        hear(places)  # a listener may have had nothing yet when the others were ready
-        return heard
+        for listener in listeners:
+            for token in _tokens(listener):
+                batch.heard.setdefault(token, []).append(places[listener])
 
 
 def _listener(instance: str) -> socket.socket:
