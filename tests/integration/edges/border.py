@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -21,17 +21,25 @@ _BFD: Final = "  bfd on;\n"
 _INTERVAL, _PATIENT = "interval 300 ms;", "interval 5 s;"
 
 
-def since(protocols: str) -> float:
-    """Return the time of day, in seconds, in bird's last row about a protocol.
+def established_since(protocols: Callable[[], str]) -> float:
+    """Return the time of day, in seconds, at which a session was established; waits for it, for the two ends are not up at once.
 
-    bird computes it back from the current time on each query, so it may differ by a millisecond.
+    `protocols` returns bird's rows, the session's last. bird computes the time back from the current time on each query, so it
+    may differ by a millisecond.
     """
-    hours, minutes, seconds = protocols.splitlines()[-1].split()[4].split(":")
+    row = wait_for(lambda: _established(protocols()), "an established session")
+    hours, minutes, seconds = row[4].split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
+def _established(protocols: str) -> list[str]:
+    """Return the columns of the last row, or none while its session is not established."""
+    row = protocols.splitlines()[-1].split()
+    return row if "Established" in row else []
+
+
 def same(since: float) -> object:
-    """Return a value equal to the time of a session's last change; a restarted session would be a second younger."""
+    """Return a value equal to the time at which a session was established; a restarted session would be a second younger."""
     return pytest.approx(since, abs=0.5)
 
 
@@ -84,8 +92,8 @@ class Border:
         return self.ask(f"show protocols all {edge}")
 
     def since(self, edge: str) -> float:
-        """Return the time of the last change of the session with an edge: the time of day, in seconds."""
-        return since(self.ask(f"show protocols {edge}"))
+        """Return the time at which the session with an edge was established: the time of day, in seconds."""
+        return established_since(lambda: self.ask(f"show protocols {edge}"))
 
     def announced(self, edge: str) -> set[str]:
         """Return the prefixes that an edge announces."""

@@ -28,7 +28,7 @@ from netorch.state.link import AdminUp, Vrf
 from netorch.state.names import VPN_GATEWAY_NUMBER, vrf_name, vrf_table
 from netorch.state.op import Create, Op
 from netorch.state.owner import overlay_netns
-from tests.integration.edges.border import since
+from tests.integration.edges.border import established_since
 from tests.rig.hosts import host
 from tests.rig.world import wait_for
 
@@ -93,14 +93,18 @@ class Edge:
             return control.pid()
 
     def since(self, peer: CustomerPeer) -> float:
-        """Return the time of a session's last change: the time of day, in seconds."""
-        with Control(customers_directory(HOST) / "bird.ctl", 5.0) as control:
-            control.greet()
-            return since("\n".join(control.ask(f"show protocols customer_{peer.name}")))
+        """Return the time at which a session was established: the time of day, in seconds."""
+        return established_since(lambda: self._protocols(peer))
 
     def events(self) -> list[KernelEvent]:
         """Return the events so far."""
         return self.kernel.events()
+
+    @staticmethod
+    def _protocols(peer: CustomerPeer) -> str:
+        with Control(customers_directory(HOST) / "bird.ctl", 5.0) as control:
+            control.greet()
+            return "\n".join(control.ask(f"show protocols customer_{peer.name}"))
 
 
 def edges(directory: Path) -> Iterator[Edge]:
@@ -172,8 +176,8 @@ class Customer:
         return {line.split()[0] for line in lines if "/" in line.partition(" ")[0]}
 
     def since(self) -> float:
-        """Return the time of the session's last change: the time of day, in seconds."""
-        return since("\n".join(self.ask("show protocols edge")))
+        """Return the time at which the session was established: the time of day, in seconds."""
+        return established_since(lambda: "\n".join(self.ask("show protocols edge")))
 
     def signal(self, number: signal.Signals) -> None:
         """Send bird a signal."""
