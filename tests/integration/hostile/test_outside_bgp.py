@@ -21,7 +21,7 @@ pytestmark = pytest.mark.root
 
 BGP, BFD = 179, 3784
 ROUTER = UPLINKS["e1"].gateway
-SYN, SYN_ACK = 2, 0x12
+SYN, RST, SYN_ACK = 2, 4, 0x12
 
 
 @pytest.fixture(autouse=True)
@@ -65,18 +65,26 @@ def test_who_is_further_away_opens_no_session(speaking: Speaking, ttl: int) -> N
     assert counters(speaking.outskirts, "e1")["border_ttl"] > before  # resets of the router's Linux count, too
 
 
+def is_of_session(packet: bytes) -> bool:
+    """Return whether a TCP packet opens a session or carries BGP messages. Linux sends resets, and ACKs for what is over."""
+    header = packet[20:]
+    length = int.from_bytes(packet[2:4]) - 20 - (header[12] >> 4) * 4
+    return not header[13] & RST and (bool(header[13] & SYN) or length > 0)
+
+
 def test_both_sides_speak_with_the_highest_ttl(speaking: Speaking) -> None:
-    ttls: set[int] = set()
+    ttls: set[tuple[bytes, int]] = set()
+    sides = packed(ROUTER), packed(ADDRESSES["e1"])
     with PacketListener(BORDER, "to-e1") as wire:
         speaking.border.ask("restart e1")
 
         def established() -> bool:
             segments = [frame[14:] for frame in wire.take() if frame[12:14] == b"\x08\x00" and frame[23:24] == b"\x06"]
-            ttls.update(packet[8] for packet in segments if packet[33] != 4)  # except resets, which Linux sends
-            return speaking.border.established("e1") and bool(ttls)
+            ttls.update((packet[12:16], packet[8]) for packet in segments if is_of_session(packet))
+            return speaking.border.established("e1") and {side for side, _ in ttls} >= set(sides)
 
         wait_for(established, "the session", 60.0)
-    assert ttls == {255}
+    assert ttls == {(side, 255) for side in sides}
 
 
 def test_forged_bfd_from_afar_ends_no_session(speaking: Speaking) -> None:
