@@ -19,6 +19,7 @@ from netorch.agent.moves import Moves
 from netorch.agent.numbers import Numbers
 from netorch.agent.problems import VIEW, Problems, by_slice
 from netorch.agent.records import Records
+from netorch.agent.reloads import reloads
 from netorch.agent.slices import Objects, Slice
 from netorch.compiler.base import Compiler, HostView, Middlebox, Phase, VpcView
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Lost, Seen, Underlay, UnderlayChanged
@@ -108,10 +109,10 @@ class Reconciler:
         for event in events:
             match event:
                 case Seen(obj):
-                    self.repaired += _is_damage(self._slice(obj.vni), obj.key, obj)
+                    self.repaired += self._slice(obj.vni).is_damage(obj.key, obj)
                     self._slice(obj.vni).seen(obj)
                 case Gone(key, vni):
-                    self.repaired += _is_damage(self._slice(vni), key, None)
+                    self.repaired += self._slice(vni).is_damage(key, None)
                     self._slice(vni).gone(key)
                 case Lost(kinds) if kinds is not None:
                     lost |= kinds
@@ -135,13 +136,13 @@ class Reconciler:
                 continue
             target = self._slice(slice_id)
             for key in [key for key in target.actual if key not in found and covers(key)]:
-                self.repaired += _is_damage(target, key, None)
+                self.repaired += target.is_damage(key, None)
                 target.missing(key)
                 differing += 1
             for key, obj in found.items():
                 known = target.actual.get(key)
                 if known is None or not known.matches(obj):
-                    self.repaired += _is_damage(target, key, obj)
+                    self.repaired += target.is_damage(key, obj)
                     target.seen(obj)
                     differing += 1
         return differing
@@ -278,8 +279,9 @@ class Reconciler:
         `whole` names the slices that were compared completely. Only a complete comparison ends a refusal: a part of a slice
         does not show whether the refused part is in force.
         """
-        ops = self._diff(desired, actual, keep)
-        ops = [op for op in ops if self._may_run(op, desired, may_delete)]
+        ops = [op for op in self._diff(desired, actual, keep) if self._may_run(op, desired, may_delete)]
+        change = reloads(ops, self.slices, self._may_touch, lambda obj: not self._may_run(Delete(obj), {}, may_delete))
+        ops = change.ops
         try:
             failures = self._kernel.apply(ops) if ops else []
         except KernelError as error:
@@ -296,6 +298,7 @@ class Reconciler:
         for slice_id, of_slice in done.items():
             for old in self._slice(slice_id).applied(of_slice):
                 self._slice(old.vni).gone(old.key)
+        change.note(failed, self.slices)
         self.writes += len(ops) - len(failures)
         for slice_id, found in refused.items():
             self._slice(slice_id).refused(failure.op.obj for failure in found)
@@ -390,11 +393,3 @@ class Reconciler:
     def recomputed(self, vni: int) -> dict[Key, KernelObject]:
         """Return a slice compiled from nothing; must equal `slices[vni].desired`. For tests and for checking the audit."""
         return self._compilation.recomputed(vni)
-
-
-def _is_damage(target: Slice, key: Key, found: KernelObject | None) -> bool:
-    """Return whether the kernel held an object as wanted and now holds another or none, although no program may remove it."""
-    wanted, known = target.desired.get(key), target.actual.get(key)
-    if wanted is None or known is None or not wanted.matches(known) or (found is not None and wanted.matches(found)):
-        return False
-    return key not in target.keep and wanted.parent not in target.keep  # a port that moves to another host is no damage

@@ -7,7 +7,7 @@ own keys. `recomputed` must always equal `desired`; the tests assert this everyw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from netorch.agent.problems import PartId
 from netorch.compiler.registry import disagreement
@@ -183,6 +183,12 @@ class Slice:
                 self.actual[op.obj.key] = op.obj
         return [op.old for op in replaced if op.old.vni != op.obj.vni]
 
+    def reloaded(self, tables: Collection[Key], contents: Objects) -> None:
+        """Note that of this slice these nftables tables hold exactly what `contents` has of them."""
+        self.actual = {key: obj for key, obj in self.actual.items() if obj.within not in tables or key in contents}
+        self.actual |= {key: obj for key, obj in contents.items() if obj.within in tables}
+        self.full = {key for key in self.full if key not in contents}  # new flowtables have no flows
+
     def refused(self, objects: Iterable[KernelObject]) -> None:
         """Note objects whose operations the kernel refused: a flowtable may hold flows that lost their reasons."""
         self.full |= {obj.key for obj in objects if obj.holds_flows}
@@ -210,6 +216,17 @@ class Slice:
         actual = {key: self.actual[key] for key in touched if key in self.actual}
         doubted = {obj.vni for obj in desired.values()} if self.doubted else ()
         return (self.desired, self.actual) if lost_reasons(desired, actual, doubted) else (desired, actual)
+
+    def is_kept(self, obj: KernelObject) -> bool:
+        """Return whether an object, or its parent, stays as it is: another host will take it over."""
+        return obj.key in self.keep or obj.parent in self.keep
+
+    def is_damage(self, key: Key, found: KernelObject | None) -> bool:
+        """Return whether the kernel held an object as wanted and now holds another or none, although no program may remove it."""
+        wanted, known = self.desired.get(key), self.actual.get(key)
+        if wanted is None or known is None or not wanted.matches(known) or (found is not None and wanted.matches(found)):
+            return False
+        return not self.is_kept(wanted)  # a port that moves to another host is no damage
 
     def _has_children(self, key: Key) -> bool:
         obj = self.desired.get(key) or self.actual.get(key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from netorch.state.base import KernelObject, Key, located
-from netorch.state.op import Create, Delete, Op, Replace
+from netorch.state.op import Create, Delete, Op, Reload, Replace
 
 
 def explain(ops: Iterable[Op]) -> str:
@@ -31,7 +31,7 @@ def op_text(op: Op) -> str:
             return f"+ {located(obj)}"
         case Delete(obj):
             return f"- {located(obj)}"
-        case Replace(old, obj):
+        case Replace(old, obj) | Reload(old, obj):
             return f"~ {located(obj)} ({_difference(old.text(), obj.text())})"
 
 

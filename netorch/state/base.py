@@ -4,6 +4,7 @@ key             the kernel's identity of the object: kind, namespace, and what i
 netns           the label of its namespace
 vni             the VPC that it belongs to; HOST_SLICE: shared by all VPCs; BORDER_SLICE: announced to the border router
 parent          the key of the object that it depends on, e.g. a route's device
+within          the key of the nftables table that it is a part of
 orphan          its remainder in the kernel after its parent is deleted; None: it is deleted, too
 needs           the key of another object without which it is useless and recreated: a cable's other end
 freed           what it is changed into before the object in `needs` is deleted; None: it is lost, or recreated
@@ -50,6 +51,7 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     judges: ClassVar[bool] = False  # whether it is a part of rules that flows of its VPC may rest on
     holds_flows: ClassVar[bool] = False  # whether it forwards packets that rules have judged before (netorch.plan.flows)
     goes_first: ClassVar[bool] = False  # whether a plan deletes it before it changes anything
+    is_reloaded: ClassVar[bool] = False  # whether a change of it changes at once what is `within` it (netorch.agent.reloads)
 
     netns: str = OVERLAY
     vni: int = HOST_SLICE
@@ -75,6 +77,11 @@ class KernelObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def parent(self) -> Key | None:
         """Return the key of the object that this one depends on. By default this is its namespace."""
         return namespace_key(self.netns)
+
+    @property
+    def within(self) -> Key | None:
+        """Return the key of the nftables table that it is a part of."""
+        return None
 
     @property
     def orphan(self) -> KernelObject | None:

@@ -50,14 +50,14 @@ VERIFIED_TEXT: Final = f"{VERIFIED >> 16:x}:{VERIFIED & 0xFFFF:x}"  # the priori
 class NftTable(KernelObject, frozen=True, kw_only=True):
     """A table named `netorch`: its sets, maps, counters, chains and rules, without elements.
 
-    `body` is the text between the braces. A changed body replaces the table and restores all elements in one
-    transaction. A kernel does not store the text: a dump has the body's `digest` instead, or nothing if the table was
-    altered.
+    `body` is the text between the braces. A changed body replaces the table with all its contents in one transaction
+    (`Reload`). A kernel does not store the text: a dump has the body's `digest` instead, or nothing if the table was altered.
     """
 
     kind: ClassVar[str] = "nft-table"
     in_place: ClassVar[bool] = True
     has_children: ClassVar[bool] = True
+    is_reloaded: ClassVar[bool] = True
     order: ClassVar[int] = Order.NFT_TABLE
 
     family: str  # ip, inet, arp, netdev
@@ -96,6 +96,10 @@ class PortChain(OnDevice, frozen=True, kw_only=True):
     def key(self) -> Key:
         return ("nft-chain", self.netns, self.ifname)
 
+    @property
+    def within(self) -> Key:
+        return ("nft-table", self.netns, "netdev")
+
     def text(self) -> str:
         return f"nft chain netdev {self.ifname} {{ {'; '.join(self.rules)} }}"
 
@@ -116,6 +120,10 @@ class NftMap(KernelObject, frozen=True, kw_only=True):
 
     @property
     def parent(self) -> Key | None:
+        return VPC_TABLE
+
+    @property
+    def within(self) -> Key:
         return VPC_TABLE
 
     def text(self) -> str:
@@ -154,6 +162,10 @@ class NftChain(KernelObject, frozen=True, kw_only=True):
 
     @property
     def parent(self) -> Key | None:
+        return ("nft-table", self.netns, self.family)
+
+    @property
+    def within(self) -> Key:
         return ("nft-table", self.netns, self.family)
 
     @property
@@ -218,6 +230,10 @@ class Flowtable(KernelObject, frozen=True, kw_only=True):
     def parent(self) -> Key | None:
         return VPC_TABLE
 
+    @property
+    def within(self) -> Key:
+        return VPC_TABLE
+
     def text(self) -> str:
         return f"nft flowtable inet {self.name} {{ {self.spec} }}"
 
@@ -240,6 +256,10 @@ class FlowtableDevice(OnDevice, frozen=True, kw_only=True):
     @property
     def key(self) -> Key:
         return ("nft-flowtable-device", self.netns, self.ifname)
+
+    @property
+    def within(self) -> Key:
+        return VPC_TABLE
 
     def ends_flows(self, actual: KernelObject | None, *, in_doubt: bool) -> bool:
         """Return whether flows may have lost their reasons: the device may have left because the flowtable was to be emptied."""
@@ -291,6 +311,10 @@ class NftElement(KernelObject, frozen=True, kw_only=True):
     def parent(self) -> Key | None:
         own = vni_of_chain(self.set) != HOST_SLICE and (self.netns, self.family) == VPC_TABLE[1:]
         return ("nft-set", self.netns, self.set) if own else ("nft-table", self.netns, self.family)
+
+    @property
+    def within(self) -> Key:
+        return ("nft-table", self.netns, self.family)
 
     @property
     def says_ready(self) -> bool:

@@ -26,13 +26,24 @@ class Replace(msgspec.Struct, frozen=True, gc=False):
     obj: KernelObject
 
 
+class Reload(msgspec.Struct, frozen=True, gc=False):
+    """Change an nftables table and everything in it at once: no packet meets an old chain in the new table.
+
+    From then on the table has exactly these contents, besides those that its text declares.
+    """
+
+    old: KernelObject
+    obj: KernelObject
+    contents: tuple[KernelObject, ...]  # in the order of their creation
+
+
 class Delete(msgspec.Struct, frozen=True, gc=False):
     """Delete an object. A missing object is no error."""
 
     obj: KernelObject
 
 
-Op = Create | Replace | Delete
+Op = Create | Replace | Reload | Delete
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):

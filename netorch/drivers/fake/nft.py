@@ -21,7 +21,7 @@ from netorch.state.nft import (
     PortChain,
     freed_zone,
 )
-from netorch.state.op import Create, Delete, Op
+from netorch.state.op import Create, Delete, Op, Reload
 
 Objects = Mapping[Key, KernelObject]
 
@@ -34,10 +34,14 @@ class FakeNft(FakeDriver):
     def __init__(self, host: FakeHost, netns: str, flush_zone: Callable[[int], None]) -> None:
         super().__init__(host, netns, NFT_KINDS)
         self._flush_zone = flush_zone
+        self._lost = False
 
     def carry_out(self, op: Op) -> None:
         """Apply one operation; when a VPC releases its zone, the zone's connections go too."""
         obj, found = op.obj, self.host.objects.get(op.obj.key)
+        if obj.is_reloaded and isinstance(op, Reload):
+            self._reload(op)
+            return
         if isinstance(op, Delete):
             self._check_deletion(obj)
         elif isinstance(op, Create) and isinstance(obj, NftElement) and found not in (None, obj):
@@ -45,8 +49,7 @@ class FakeNft(FakeDriver):
         super().carry_out(op)
         if isinstance(op, Delete):
             if isinstance(found, NftTable):
-                for key in [key for key, other in self.host.objects.items() if _is_in_table(other, found)]:
-                    self.host.lose(key)
+                self._clear(found.key)
             if zone := freed_zone(obj):
                 self._flush_zone(zone)
 
@@ -91,6 +94,27 @@ class FakeNft(FakeDriver):
         """Return Lost: nftables notifications do not describe an object."""
         return [Lost(self.kinds)]
 
+    def _reload(self, op: Reload) -> None:
+        """Replace a table with its contents; without any of them if one does not fit."""
+        self._clear(op.obj.key)
+        self.host.objects[op.obj.key] = op.obj
+        try:
+            for obj in op.contents:
+                self.check(obj)
+                self.host.objects[obj.key] = obj
+        except OSError:
+            self._clear(op.obj.key)
+            self._lost = True
+
+    def events(self) -> list[KernelEvent]:
+        """Return Lost after a table was loaded without its contents."""
+        lost, self._lost = self._lost, False
+        return [Lost(self.kinds)] if lost else []
+
+    def _clear(self, table: Key) -> None:
+        for key in [key for key, other in self.host.objects.items() if other.within == table]:
+            del self.host.objects[key]
+
     def _check_deletion(self, obj: KernelObject) -> None:
         """Raise OSError if something refers to the object."""
         place = {NftChain: 0, NftMap: 1, Flowtable: 1}.get(type(obj))
@@ -101,11 +125,6 @@ class FakeNft(FakeDriver):
             rules = other.rules if isinstance(other, NftChain) else [other.value] if isinstance(other, NftElement) else ()
             if other.key != obj.key and name in _referred(rules)[place]:
                 raise OSError(errno.EBUSY, f"{other.key[-1]} leads there")
-
-
-def _is_in_table(obj: KernelObject, table: NftTable) -> bool:
-    """Return whether the object is a port's chain (its parent is the port) in this table."""
-    return isinstance(obj, PortChain) and (obj.netns, "netdev") == (table.netns, table.family)
 
 
 def _referred(rules: Iterable[str]) -> tuple[set[str], set[str]]:

@@ -49,10 +49,10 @@ from netorch.drivers.nft.wire.commit import CommitSocket
 from netorch.drivers.nft.wire.encode import messages
 from netorch.drivers.nft.wire.messages import NotPackable, transaction
 from netorch.errors import KernelError
-from netorch.state.base import UNDERLAY, KernelObject, Key
+from netorch.state.base import UNDERLAY, KernelObject, Key, OnDevice
 from netorch.state.names import vni_of_netns
 from netorch.state.nft import NFT_KINDS, Flowtable, FlowtableDevice, NftChain, NftMap, NftTable, PortChain
-from netorch.state.op import Create, Delete, Failure, Op, describe
+from netorch.state.op import Create, Delete, Failure, Op, Reload, describe
 from netorch.state.owner import NFT_TABLE
 
 _FAMILIES: Final = ("ip", "inet", "arp", "netdev")  # queried one by one: `list tables` reads every set of the namespace
@@ -106,15 +106,15 @@ class Nft:
         return found
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        """Apply the operations and return the refused ones. Consecutive operations, except on tables, share transactions.
+        """Apply the operations and return the refused ones. Consecutive operations share transactions.
 
-        The sets of chains are created one transaction before the chains read them.
+        Except creations and deletions of tables. The sets of chains are created one transaction before the chains read them.
         """
         failures: list[Failure] = []
         for of_tables, group in groupby(ops, key=lambda op: isinstance(op.obj, NftTable)):
             batch = list(group)
             if of_tables:
-                failures += [failure for op in batch if (failure := self._apply_table(op)) is not None]
+                failures += self._apply_tables(batch)
                 continue
             strange = [op for op in batch if not (is_deletable if isinstance(op, Delete) else is_words)(op.obj)]
             failures += [_failure(op, errno.EINVAL, "not made of words of nft") for op in strange]
@@ -176,37 +176,63 @@ class Nft:
         self._reader.close()
         self._wire.close()
 
-    def _apply_table(self, op: Op) -> Failure | None:
+    def _apply_tables(self, ops: Sequence[Op]) -> list[Failure]:
+        """Delete tables, and load others with all their contents in one transaction, or in one for each if that is refused.
+
+        Tables refer to each other by marks and priorities: a packet must not meet an old one and then a new one.
+        """
+        results: list[tuple[Op, Transaction]] = [(op, self._delete_table(op.obj)) for op in ops if isinstance(op, Delete)]
+        loads = [(op, self._reload(op)) for op in ops if not isinstance(op, Delete)]
+        together = len(loads) > 1 and not self._run("".join(self._text_of(load) for _, load in loads))[0]
+        results += [(op, self._seal(load) if together else self._load(load)) for op, load in loads]
+        return [_failure(op, number, error) for op, (number, error) in results if number]
+
+    def _delete_table(self, table: KernelObject) -> Transaction:
+        assert isinstance(table, NftTable)
+        number, error = self._run(f"delete table {table.family} {NFT_TABLE}")
+        return (0, "") if number == errno.ENOENT else (number, error)
+
+    def _reload(self, op: Op) -> Reload:
+        """Return the operation with the contents to load: those that it names, or else those that the kernel has.
+
+        What it names of devices that are gone by now is left out, and a Lost event makes the agent dump again.
+        """
         table = op.obj
         assert isinstance(table, NftTable)
-        if isinstance(op, Delete):
-            number, error = self._run(f"delete table {table.family} {NFT_TABLE}")
-            return _failure(op, number, error) if number not in (0, errno.ENOENT) else None
-        number, error = self._load(table)
-        if not number:
-            number, error = self._seal(table)
-        return _failure(op, number, error) if number else None
+        held = list(objects_of(self.netns, table.family, self._list(table.family)))
+        if not isinstance(op, Reload):
+            held.sort(key=lambda obj: obj.order)
+            return Reload(table, table, tuple(filter(is_words, held)))
+        there = {obj.key for obj in held}
+        fit = tuple(obj for obj in op.contents if is_words(obj) and (obj.key in there or not isinstance(obj, OnDevice)))
+        self._lost |= len(fit) < len(op.contents)
+        return Reload(op.old, table, fit)
 
-    def _load(self, table: NftTable) -> Transaction:
-        """Replace a table with all its contents in one transaction. Its counters keep their values.
+    def _load(self, op: Reload) -> Transaction:
+        """Replace a table with its contents in one transaction.
 
-        If the contents do not fit the new text, the table is loaded without them. It then drops unknown traffic, and a Lost
-        event makes the agent dump again.
+        If the contents do not fit the text, the table is loaded without them. It then drops unknown traffic, and a Lost event
+        makes the agent dump again.
         """
+        number, error = self._run(self._text_of(op))
+        if number and op.contents:
+            number, error = self._run(self._text_of(Reload(op.old, op.obj, ())))
+            self._lost = True
+        return (number, error) if number else self._seal(op)
+
+    def _text_of(self, op: Reload) -> str:
+        """Return the commands that replace a table with its contents. Its counters keep their values."""
+        table = op.obj
+        assert isinstance(table, NftTable)
         name = f"{table.family} {NFT_TABLE}"
         body = _counting_on(table.body, self._counts()[table.family])
-        skeleton = f"add table {name}\ndelete table {name}\ntable {name} {{\n{body}\n}}\n"
-        blocks = self._list(table.family)
-        contents = [obj for obj in objects_of(self.netns, table.family, blocks) if is_words(obj)]
-        contents.sort(key=lambda obj: obj.order)
-        creations = [Create(obj) for obj in contents]
-        result = self._run(skeleton + as_text(preparations(creations)) + as_text(commands.steps(creations)))
-        if result[0] and contents:
-            result = self._run(skeleton)
-            self._lost = True
-        return result
+        creations = [Create(obj) for obj in op.contents]
+        contents = as_text(preparations(creations)) + as_text(commands.steps(creations))
+        return f"add table {name}\ndelete table {name}\ntable {name} {{\n{body}\n}}\n{contents}"
 
-    def _seal(self, table: NftTable) -> Transaction:
+    def _seal(self, op: Reload) -> Transaction:
+        table = op.obj
+        assert isinstance(table, NftTable)
         comment = f"{table.digest} {digest(self.netns, table.family, self._list(table.family))}"
         return self._run(f'add set {table.family} {NFT_TABLE} {FINGERPRINT} {{ type mark; comment "{comment}"; }}')
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
+
+import msgspec
 
 from edges import readiness
 from netorch.drivers.base import Gone, Kernel, KernelEvent, Seen
@@ -16,8 +18,8 @@ from netorch.state.flow import Flow
 from netorch.state.l2 import Fdb
 from netorch.state.l3 import UNREACHABLE, UNREACHABLE_METRIC, VRF_PRIORITY, Address, Neighbour, Route, Rule
 from netorch.state.link import VXLAN_GROUP, AdminUp, CableEnd, Gro, Inside, TapPort, Uplink, VethPort, Vrf, Vxlan
-from netorch.state.nft import Flowtable, FlowtableDevice
-from netorch.state.op import Create, Op
+from netorch.state.nft import Flowtable, FlowtableDevice, NftTable
+from netorch.state.op import Create, Op, Reload
 from netorch.state.rooted import Vlan, Xfrm
 from netorch.state.sysctls import PORT_V4, VXLAN_V4, device_sysctls
 from netorch.state.tc import Clsact, Match, Receive, Redirect, StrangeFilter, TcFilter
@@ -204,6 +206,17 @@ class Stand(Protocol):
 
 def create(kernel: Kernel, *objects: KernelObject) -> None:
     assert [str(failure.error) for failure in kernel.apply([Create(obj) for obj in objects])] == []
+
+
+def with_more(table: NftTable, more: str) -> NftTable:
+    """Return a table with more text."""
+    return msgspec.structs.replace(table, body=table.body + more)
+
+
+def reload(table: NftTable, more: str, contents: Iterable[KernelObject]) -> Reload:
+    """Return the change of a table to one with more text, with those of the contents that are within it."""
+    within = (obj for obj in contents if obj.within == table.key)
+    return Reload(table, with_more(table, more), tuple(sorted(within, key=lambda obj: (obj.order, obj.key))))
 
 
 def by_key(*objects: KernelObject) -> dict[Key, KernelObject]:

@@ -1,0 +1,84 @@
+"""Changed nftables tables, each with everything that it holds from then on.
+
+An upgrade of netorch may change the text of a table that all VPCs share. Chains of VPCs fit their text: an old one may lead to a
+chain that the new text lacks, or mean something else by a mark. So a table changes together with its contents, in one
+transaction, and packets pass at any time. What is not known yet stays as it is: contents of VPCs that have not compiled, and what
+must not be deleted now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+from netorch.agent.slices import Objects, Slice
+from netorch.state.base import KernelObject, Key, OnDevice
+from netorch.state.nft import freed_zone
+from netorch.state.op import Delete, Op, Reload, Replace
+
+
+class Reloads(NamedTuple):
+    """Operations in which each change of a table is a Reload."""
+
+    ops: list[Op]
+    tables: frozenset[Key] = frozenset()
+    contents: Mapping[int, Objects] = {}  # of all these tables, by slice
+
+    def note(self, failed: Collection[Key], slices: Mapping[int, Slice]) -> None:
+        """Note in the slices what the tables hold now, except those that the kernel refused to change."""
+        tables = self.tables.difference(failed)
+        for slice_id, objects in self.contents.items():
+            slices[slice_id].reloaded(tables, objects)
+
+
+def reloads(
+    ops: list[Op], slices: Mapping[int, Slice], is_known: Callable[[int], bool], stays: Callable[[KernelObject], bool]
+) -> Reloads:
+    """Return the operations with a Reload for each change of a table, without those that are part of one.
+
+    Args:
+      is_known: whether a slice's desired objects are known
+      stays: whether an object that is not desired must not be deleted now
+
+    Cost: nothing without a changed table; else O(objects of this host).
+    """
+    tables = frozenset(op.obj.key for op in ops if op.obj.is_reloaded and isinstance(op, Replace))
+    if not tables:
+        return Reloads(ops)
+    contents = {number: _contents(target, tables, stays if is_known(number) else None) for number, target in slices.items()}
+    by_table: dict[Key | None, list[KernelObject]] = {}
+    for obj in sorted((obj for objects in contents.values() for obj in objects.values()), key=lambda obj: (obj.order, obj.key)):
+        by_table.setdefault(obj.within, []).append(obj)
+    found: list[Op] = []
+    for op in ops:
+        if isinstance(op, Replace) and op.obj.key in tables:
+            found.append(Reload(op.old, op.obj, tuple(by_table.get(op.obj.key, ()))))
+        elif op.obj.within not in tables or not _is_part(op, contents[op.obj.vni]):
+            found.append(op)
+    return Reloads(found, tables, contents)
+
+
+def _contents(target: Slice, tables: Collection[Key], stays: Callable[[KernelObject], bool] | None) -> Objects:
+    """Return what tables shall hold of a slice; what they hold now if its desired objects are not known: without `stays`.
+
+    What belongs to a device that is not there yet follows later. So does the end of a zone, which takes its connections along.
+    """
+    held = {key: obj for key, obj in target.actual.items() if obj.within in tables}
+    if stays is None:
+        return held
+    wanted = {
+        key: obj
+        for key, obj in target.desired.items()
+        if obj.within in tables and (key in held or not isinstance(obj, OnDevice)) and not target.is_kept(obj)
+    }
+    left = {
+        key: obj
+        for key, obj in held.items()
+        if key not in wanted and ((target.is_kept(obj) and not obj.goes_first) or freed_zone(obj) or stays(obj))
+    }
+    return wanted | left
+
+
+def _is_part(op: Op, contents: Objects) -> bool:
+    """Return whether a table that has these contents needs the operation no longer."""
+    return (op.obj.key in contents) != isinstance(op, Delete)

@@ -1,0 +1,82 @@
+"""Changed nftables tables, each with its contents in one transaction."""
+
+from __future__ import annotations
+
+from netorch.drivers.base import Lost
+from netorch.state.nft import NFT_KINDS, NftChain, NftTable
+from netorch.state.op import Delete, Reload
+from tests import chains
+from tests.contract.kernel.stands import (
+    CHAIN,
+    ELEMENTS,
+    OUTSIDE_CHAIN,
+    PORT,
+    TABLES,
+    VETH,
+    VNI,
+    VRF,
+    ZONE,
+    Stand,
+    by_key,
+    create,
+    missing,
+    reload,
+    there,
+    with_more,
+)
+
+_, OVERLAY_INET, OVERLAY_NETDEV = TABLES
+MORE = "counter extra {\n}\n"
+
+
+def leading(name: str, to: str) -> NftChain:
+    """Return a chain of the VPC that leads to another."""
+    return NftChain(vni=VNI, name=name, rules=(f"goto {to}",))
+
+
+def test_reloaded_tables_have_their_contents(stand: Stand) -> None:
+    contents = (CHAIN, OUTSIDE_CHAIN, *ELEMENTS)
+    create(stand.kernel, VRF, VETH, *TABLES, *contents)
+    ops = [reload(table, MORE, contents) for table in TABLES]
+    assert stand.kernel.apply(ops) == []
+    found = stand.kernel.dump(NFT_KINDS)
+    assert {key: obj for key, obj in found.items() if not isinstance(obj, NftTable)} == by_key(*contents)
+    assert missing(stand.kernel, *(op.obj for op in ops)) == []
+
+
+def test_a_reloaded_table_has_the_policies_of_vpcs(stand: Stand) -> None:
+    contents = (*chains.POLICY, *chains.verdicts(PORT), ZONE)
+    create(stand.kernel, *TABLES, *contents)
+    op = reload(OVERLAY_INET, MORE, contents)
+    assert stand.kernel.apply([op]) == []
+    assert missing(stand.kernel, op.obj, *contents) == []
+
+
+def test_a_reloaded_table_has_other_chains_than_before(stand: Stand) -> None:
+    """The old chain leads to where the new table has nothing, and the new one to where the old table has nothing."""
+    old, new = (leading(chains.EGRESS, to=f"way{number}") for number in (1, 2))
+    other = leading("acl-001388-00000000002-egress", to="way1")
+    before = with_more(OVERLAY_INET, "chain way1 {\n}\n")
+    create(stand.kernel, before, old, other)
+    op = Reload(before, with_more(OVERLAY_INET, "chain way2 {\n}\n"), (new,))
+    assert stand.kernel.apply([op]) == []
+    assert missing(stand.kernel, op.obj, new) == []
+    assert not there(stand.kernel, other)
+
+
+def test_a_table_is_reloaded_without_contents_that_do_not_fit(stand: Stand) -> None:
+    create(stand.kernel, *TABLES, *chains.POLICY, ZONE)
+    op = reload(OVERLAY_INET, MORE, (leading(chains.EGRESS, to="nowhere"), ZONE))
+    assert stand.kernel.apply([op]) == []
+    assert [obj for obj in stand.kernel.dump(NFT_KINDS).values() if obj.within == op.obj.key] == []
+    assert Lost(NFT_KINDS) in stand.kernel.events()
+    assert missing(stand.kernel, op.obj) == []
+
+
+def test_what_was_on_a_device_that_is_gone_stops_no_reload(stand: Stand) -> None:
+    create(stand.kernel, VRF, VETH, *TABLES, CHAIN)
+    assert stand.kernel.apply([Delete(VETH)]) == []
+    op = reload(OVERLAY_NETDEV, MORE, (CHAIN,))
+    assert stand.kernel.apply([op]) == []
+    assert missing(stand.kernel, op.obj) == []
+    assert not there(stand.kernel, CHAIN)

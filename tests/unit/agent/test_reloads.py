@@ -1,0 +1,157 @@
+"""An agent with other tables than its predecessor's: tables change at once with everything in them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netorch.agent.reloads import reloads
+from netorch.agent.slices import Slice
+from netorch.control.actions import instances
+from netorch.drivers.fake.kernel import FakeKernel
+from netorch.records import keys
+from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key
+from netorch.state.nft import VPC_TABLE, NftChain, NftTable, freed_zone
+from netorch.state.op import Create, Delete, Op, Reload, Replace
+from tests import chains
+from tests.contract.kernel.stands import CHAIN, FLOWTABLE_DEVICES, VETH, VNI, ZONE
+from tests.unit.agent.test_newer import NEWER
+from tests.unit.agent.world import World
+
+GONE = "chain gone {\n}\n"  # of an older text
+OLD = NftTable(family="inet", netns=OVERLAY, body=GONE)
+NEW = NftTable(family="inet", netns=OVERLAY, body="")
+
+
+def age(kernel: FakeKernel, *vnis: int) -> None:
+    """Give the overlay older tables, and these VPCs chains that lead to where only the older text has something."""
+    for key, obj in list(kernel.objects.items()):
+        if isinstance(obj, NftTable) and obj.netns == OVERLAY:
+            kernel.host.objects[key] = msgspec.structs.replace(obj, body=obj.body + GONE)
+        elif isinstance(obj, NftChain) and obj.vni in vnis and obj.name.startswith(("egress-", "ingress-")):
+            kernel.host.objects[key] = msgspec.structs.replace(obj, rules=("goto gone",))
+    for vni in vnis:
+        left = NftChain(vni=vni, name=f"egress-{vni:06x}-0000dead", rules=("goto gone",))
+        kernel.host.objects[left.key] = left
+
+
+def of_nft(ops: list[Op]) -> list[Op]:
+    return [op for op in ops if op.obj.kind == "nft-table" or op.obj.within is not None]
+
+
+def test_each_table_changes_once_with_everything_in_it(world: World) -> None:
+    vpc, subnet = world.vpc("a", ipv6="fd00::/56")
+    other, _ = world.vpc("b")
+    world.run(subnet, "hv1")
+    world.settle(5)
+    kernel = world.kernels["hv1"]
+    before = dict(kernel.objects)
+    world.kill("hv1")
+    age(kernel, vpc.vni, other.vni)
+    world.new_ops("hv1")
+    world.start("hv1")
+    ops = of_nft(world.new_ops("hv1"))
+    assert [(type(op), op.obj.key) for op in ops] == [
+        (Reload, VPC_TABLE),
+        (Reload, ("nft-table", OVERLAY, "netdev")),
+    ]
+    assert kernel.objects == before
+    world.assert_settled()
+
+
+def test_a_vpc_that_does_not_compile_keeps_what_it_has(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    unread, other_subnet = world.vpc("b")
+    world.run(subnet, "hv1")
+    world.run(other_subnet, "hv1")
+    world.settle(5)
+    kernel = world.kernels["hv1"]
+    before = dict(kernel.objects)
+    world.kill("hv1")
+    world.put(keys.vpc(unread.vni), NEWER)
+    age(kernel, vpc.vni)
+    own = NftChain(vni=unread.vni, name=f"egress-{unread.vni:06x}-0000dead", rules=("accept",))
+    kernel.host.objects[own.key] = own
+    world.start("hv1")
+    world.settle(5)
+    assert kernel.objects == before | {own.key: own}
+
+
+def test_a_vpc_whose_old_chains_do_not_fit_costs_the_others_one_more_dump(world: World) -> None:
+    _, subnet = world.vpc("a")
+    unread, other_subnet = world.vpc("b")
+    world.run(subnet, "hv1")
+    world.run(other_subnet, "hv1")
+    world.settle(5)
+    kernel = world.kernels["hv1"]
+    before = dict(kernel.objects)
+    world.kill("hv1")
+    world.put(keys.vpc(unread.vni), NEWER)
+    age(kernel, unread.vni)
+    world.start("hv1")
+    world.settle(5)
+    of_others = {key: obj for key, obj in before.items() if obj.vni != unread.vni}
+    assert {key: obj for key, obj in kernel.objects.items() if obj.vni != unread.vni} == of_others
+    assert not [obj for obj in kernel.objects.values() if obj.vni == unread.vni and obj.within == VPC_TABLE]
+
+
+def test_nothing_is_left_out_before_the_store_has_spoken(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    world.run(subnet, "hv1")
+    world.settle(5)
+    kernel = world.kernels["hv1"]
+    world.kill("hv1")
+    age(kernel)
+    left = NftChain(vni=vpc.vni, name=f"egress-{vpc.vni:06x}-0000dead", rules=("accept",))
+    kernel.host.objects[left.key] = left
+    world.wires["hv1"].cut = True
+    world.start("hv1")
+    assert any(isinstance(op, Reload) for op in world.new_ops("hv1"))
+    assert kernel.objects[left.key] == left
+    world.wires["hv1"].cut = False
+    world.settle(30)
+    assert left.key not in kernel.objects
+    world.assert_settled()
+
+
+def test_a_zone_ends_by_itself_and_so_do_its_connections(world: World) -> None:
+    vpc, subnet = world.vpc("a")
+    placed = world.run(subnet, "hv1")
+    world.settle(5)
+    kernel = world.kernels["hv1"]
+    world.kill("hv1")
+    instances.terminate_instance(world.store, world.operator, placed.instance.id)
+    age(kernel, vpc.vni)
+    world.new_ops("hv1")
+    world.start("hv1")
+    world.settle(5)
+    ended = [op for op in world.new_ops("hv1") if isinstance(op, Delete) and freed_zone(op.obj)]
+    assert [op.obj.vni for op in ended] == [vpc.vni]
+    world.assert_settled()
+
+
+def changed(desired: tuple[KernelObject, ...], actual: tuple[KernelObject, ...], keep: frozenset[Key], ops: list[Op]) -> list[Op]:
+    """Return the operations on a VPC's objects beside a changed table, as the agent applies them."""
+    vpc = Slice()
+    vpc.desired, vpc.actual = ({obj.key: obj for obj in objects} for objects in (desired, actual))
+    vpc.keep = keep
+    found = reloads([Replace(OLD, NEW), *ops], {HOST_SLICE: Slice(), VNI: vpc}, lambda _: True, lambda _: False)
+    return found.ops
+
+
+def test_what_another_host_takes_over_stays_but_no_short_cut_past_rules() -> None:
+    _, of_port = FLOWTABLE_DEVICES
+    chain, other = chains.EGRESS_CHAIN, msgspec.structs.replace(chains.EGRESS_CHAIN, rules=("accept",))
+    (op,) = changed((other,), (VETH, chain, of_port), frozenset({VETH.key, chain.key}), [Delete(of_port)])
+    assert op == Reload(OLD, NEW, (chain,))
+
+
+def test_what_belongs_to_a_missing_device_follows_it() -> None:
+    _, of_port = FLOWTABLE_DEVICES
+    ops: list[Op] = [Create(VETH), Create(of_port)]
+    assert changed((VETH, ZONE, of_port), (), frozenset(), ops) == [Reload(OLD, NEW, (ZONE,)), *ops]
+
+
+def test_other_tables_and_other_changes_stay_as_they_are() -> None:
+    ops: list[Op] = [Create(CHAIN), Delete(VETH)]
+    assert changed((CHAIN,), (CHAIN,), frozenset(), ops) == [Reload(OLD, NEW, ()), *ops]
+    assert reloads(ops, {}, lambda _: True, lambda _: False).ops == ops
