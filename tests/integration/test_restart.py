@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -79,6 +80,42 @@ def test_an_agent_killed_at_any_moment_loses_no_packet(world: World) -> None:
 def _agent_of(world: World, host: str) -> int | None:
     status = world.inventory().agents.get(host)
     return status.pid if status is not None else None
+
+
+def test_an_agent_with_other_tables_changes_them_without_losing_a_packet(world: World) -> None:
+    """The old chains of VPCs and ports lead to where the new tables have nothing, as after an upgrade."""
+    world.start_agents("hv1", "hv2")
+    world.apply(CLOUD)
+    traffic = world.traffic("acme/a", "acme/b", 0.002)
+    world.stop_agent("hv1")
+    for family in ("inet", "netdev"):
+        _age(world, "hv1", family)
+    world.start_agents("hv1")
+    agent = world.agent("hv1")
+    wait_for(lambda: agent.follower.in_sync, "in sync")
+    assert traffic.stop() == 0
+    assert not any("older" in _chains(world, "hv1", family) for family in ("inet", "netdev"))
+    assert agent.reconciler.writes == 2
+    assert agent.reconciler.read_kernel() == 0, "the agent knows what the tables hold"
+
+
+def _age(world: World, host: str, family: str) -> None:
+    """Let the chains of VPCs and ports in a table begin with a jump to a chain of which the table's text knows nothing."""
+    own = [name for name in _chains(world, host, family) if name.startswith(("v-", "egress-", "ingress-"))]
+    lines = [f"add chain {family} netorch older", *(f"insert rule {family} netorch {name} jump older" for name in own)]
+    assert own
+    _nft(world, host, "-f", "-", text="\n".join(lines))
+
+
+def _chains(world: World, host: str, family: str) -> list[str]:
+    """Return the names of the chains of netorch's table of a family in a host's overlay."""
+    found = json.loads(_nft(world, host, "-j", "list", "chains", family))["nftables"]
+    return [each["chain"]["name"] for each in found if each.get("chain", {}).get("table") == "netorch"]
+
+
+def _nft(world: World, host: str, *words: str, text: str = "") -> str:
+    command = ["ip", "netns", "exec", world.hosts[host].overlay, "nft", *words]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
 
 
 def test_an_agent_killed_while_it_builds_is_completed_by_the_next(world: World) -> None:
