@@ -195,7 +195,7 @@ class Nft:
     def _reload(self, op: Op) -> Reload:
         """Return the operation with the contents to load: those that it names, or else those that the kernel has.
 
-        What it names of devices that are gone by now is left out, and a Lost event makes the agent dump again.
+        What it names of devices that are gone is left out, and a Lost event makes the agent dump again.
         """
         table = op.obj
         assert isinstance(table, NftTable)
