@@ -185,9 +185,9 @@ class Slice:
 
     def reloaded(self, tables: Collection[Key], contents: Objects) -> None:
         """Note that of this slice these nftables tables hold exactly what `contents` has of them."""
-        self.actual = {key: obj for key, obj in self.actual.items() if obj.within not in tables or key in contents}
-        self.actual |= {key: obj for key, obj in contents.items() if obj.within in tables}
-        self.full = {key for key in self.full if key not in contents}  # new flowtables have no flows
+        loaded = {key: obj for key, obj in contents.items() if obj.within in tables}
+        self.actual = {key: obj for key, obj in self.actual.items() if obj.within not in tables} | loaded
+        self.full -= loaded.keys()  # new flowtables have no flows
 
     def refused(self, objects: Iterable[KernelObject]) -> None:
         """Note objects whose operations the kernel refused: a flowtable may hold flows that lost their reasons."""
