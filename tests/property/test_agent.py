@@ -34,7 +34,7 @@ from netorch.state.base import OVERLAY
 from netorch.state.flow import Flow
 from netorch.state.l3 import Route
 from netorch.state.link import Vrf
-from netorch.state.nft import NFT_KINDS
+from netorch.state.nft import NFT_KINDS, NftChain, NftTable
 from netorch.state.op import Create, Delete, Replace
 from tests.rig.seats import seat_gateway
 from tests.rig.tables import use_table
@@ -227,6 +227,20 @@ class Histories(RuleBasedStateMachine):
     @rule(host=HOSTS)
     def restart(self, host: str) -> None:
         self.world.start(host)
+
+    @rule(host=HOSTS, seed=SEED, restarts=st.booleans())
+    def find_older_tables(self, host: str, seed: int, restarts: bool) -> None:
+        """Let tables have another text, and some chains lead to where only that one has something, as after an upgrade."""
+        kernel = self.world.kernels[host]
+        for obj in list(kernel.objects.values()):
+            if isinstance(obj, NftTable):
+                kernel.host.objects[obj.key] = msgspec.structs.replace(obj, body=f"{obj.body}chain older {{\n}}\n")
+            elif isinstance(obj, NftChain) and (sum(obj.name.encode()) + seed) % 3 == 0:
+                kernel.host.objects[obj.key] = msgspec.structs.replace(obj, rules=("goto older",))
+        if restarts:
+            self.world.start(host)
+        else:
+            kernel.tell(Lost(NFT_KINDS))
 
     @rule(host=HOSTS)
     def kill(self, host: str) -> None:
