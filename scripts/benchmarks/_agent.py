@@ -76,7 +76,7 @@ class TimedKernel(LinuxKernel):
 
         self._rtnl._handler_of = timed_handler_of  # type: ignore[method-assign]
         for driver in self._nft:
-            driver._apply_table = partial(self._timed, "skeletons", driver._apply_table)  # type: ignore[method-assign]
+            driver._apply_tables = partial(self._timed, "skeletons", driver._apply_tables)  # type: ignore[method-assign]
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Carry out the operations."""
