@@ -2,8 +2,8 @@
 
 An upgrade of netorch may change the text of a table that all VPCs share. Chains of VPCs fit their text: an old one may lead to a
 chain that the new text lacks, or mean something else by a mark. So a table changes together with its contents, in one
-transaction, and packets pass at any time. What is not known yet stays as it is: contents of VPCs that have not compiled, and what
-must not be deleted now.
+transaction, and packets pass at any time. The other tables of its namespace change along, because their chains fit each other,
+too. What is not known yet stays as it is: contents of VPCs that have not compiled, and what must not be deleted now.
 """
 
 from __future__ import annotations
@@ -42,20 +42,28 @@ def reloads(
 
     Cost: nothing without a changed table; else O(objects of this host).
     """
-    tables = frozenset(op.obj.key for op in ops if op.obj.is_reloaded and isinstance(op, Replace))
-    if not tables:
+    namespaces = {op.obj.netns for op in ops if op.obj.is_reloaded and isinstance(op, Replace)}
+    if not namespaces:
         return Reloads(ops)
+    tables = {key: (of.actual[key], obj) for of in slices.values() for key, obj in _tables(of).items() if obj.netns in namespaces}
     contents = {number: _contents(target, tables, stays if is_known(number) else None) for number, target in slices.items()}
     by_table: dict[Key | None, list[KernelObject]] = {}
     for obj in sorted((obj for objects in contents.values() for obj in objects.values()), key=lambda obj: (obj.order, obj.key)):
         by_table.setdefault(obj.within, []).append(obj)
     found: list[Op] = []
     for op in ops:
-        if isinstance(op, Replace) and op.obj.key in tables:
-            found.append(Reload(op.old, op.obj, tuple(by_table.get(op.obj.key, ()))))
-        elif op.obj.within not in tables or not _is_part(op, contents[op.obj.vni]):
+        if op.obj.key in tables and op.obj.netns in namespaces:
+            namespaces.remove(op.obj.netns)
+            of_netns = sorted(key for key, (_, obj) in tables.items() if obj.netns == op.obj.netns)
+            found += [Reload(*tables[key], tuple(by_table.get(key, ()))) for key in of_netns]
+        elif op.obj.key not in tables and (op.obj.within not in tables or not _is_part(op, contents[op.obj.vni])):
             found.append(op)
-    return Reloads(found, tables, contents)
+    return Reloads(found, frozenset(tables), contents)
+
+
+def _tables(target: Slice) -> Objects:
+    """Return the tables of a slice that stay, as they should be."""
+    return {key: obj for key, obj in target.desired.items() if obj.is_reloaded and key in target.actual}
 
 
 def _contents(target: Slice, tables: Collection[Key], stays: Callable[[KernelObject], bool] | None) -> Objects:

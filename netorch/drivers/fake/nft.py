@@ -95,7 +95,7 @@ class FakeNft(FakeDriver):
         return [Lost(self.kinds)]
 
     def _reload(self, op: Reload) -> None:
-        """Replace a table with its contents; without any of them if one does not fit."""
+        """Replace a table with its contents; if one does not fit, without any but zones."""
         self._clear(op.obj.key)
         self.host.objects[op.obj.key] = op.obj
         try:
@@ -104,6 +104,7 @@ class FakeNft(FakeDriver):
                 self.host.objects[obj.key] = obj
         except OSError:
             self._clear(op.obj.key)
+            self.host.objects |= {obj.key: obj for obj in op.contents if freed_zone(obj)}
             self._lost = True
 
     def events(self) -> list[KernelEvent]:

@@ -51,7 +51,7 @@ from netorch.drivers.nft.wire.messages import NotPackable, transaction
 from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY, KernelObject, Key, OnDevice
 from netorch.state.names import vni_of_netns
-from netorch.state.nft import NFT_KINDS, Flowtable, FlowtableDevice, NftChain, NftMap, NftTable, PortChain
+from netorch.state.nft import NFT_KINDS, Flowtable, FlowtableDevice, NftChain, NftMap, NftTable, PortChain, freed_zone
 from netorch.state.op import Create, Delete, Failure, Op, Reload, describe
 from netorch.state.owner import NFT_TABLE
 
@@ -212,11 +212,11 @@ class Nft:
         """Replace a table with its contents in one transaction.
 
         If the contents do not fit the text, the table is loaded without them. It then drops unknown traffic, and a Lost event
-        makes the agent dump again.
+        makes the agent dump again. Zones stay: when a VPC releases one, its connections go too.
         """
         number, error = self._run(self._text_of(op))
         if number and op.contents:
-            number, error = self._run(self._text_of(Reload(op.old, op.obj, ())))
+            number, error = self._run(self._text_of(Reload(op.old, op.obj, tuple(filter(freed_zone, op.contents)))))
             self._lost = True
         return (number, error) if number else self._seal(op)
 

@@ -64,11 +64,11 @@ def test_a_reloaded_table_has_other_chains_than_before(stand: Stand) -> None:
     assert not there(stand.kernel, other)
 
 
-def test_a_table_is_reloaded_without_contents_that_do_not_fit(stand: Stand) -> None:
+def test_a_table_is_reloaded_with_zones_only_if_its_contents_do_not_fit(stand: Stand) -> None:
     create(stand.kernel, *TABLES, *chains.POLICY, ZONE)
     op = reload(OVERLAY_INET, MORE, (leading(chains.EGRESS, to="nowhere"), ZONE))
     assert stand.kernel.apply([op]) == []
-    assert [obj for obj in stand.kernel.dump(NFT_KINDS).values() if obj.within == op.obj.key] == []
+    assert [obj for obj in stand.kernel.dump(NFT_KINDS).values() if obj.within == op.obj.key] == [ZONE]
     assert Lost(NFT_KINDS) in stand.kernel.events()
     assert missing(stand.kernel, op.obj) == []
 

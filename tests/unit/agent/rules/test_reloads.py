@@ -10,7 +10,7 @@ from netorch.control.actions import instances
 from netorch.drivers.fake.kernel import FakeKernel
 from netorch.records import keys
 from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key
-from netorch.state.nft import VPC_TABLE, NftChain, NftTable, freed_zone
+from netorch.state.nft import VPC_TABLE, NftChain, NftTable, PortChain, freed_zone
 from netorch.state.op import Create, Delete, Op, Reload, Replace
 from tests import chains
 from tests.contract.kernel.stands import CHAIN, FLOWTABLE_DEVICES, VETH, VNI, ZONE
@@ -20,6 +20,7 @@ from tests.unit.agent.world import World
 GONE = "chain gone {\n}\n"  # of an older text
 OLD = NftTable(family="inet", netns=OVERLAY, body=GONE)
 NEW = NftTable(family="inet", netns=OVERLAY, body="")
+RELOADED = [(Reload, VPC_TABLE), (Reload, ("nft-table", OVERLAY, "netdev"))]
 
 
 def age(kernel: FakeKernel, *vnis: int) -> None:
@@ -49,11 +50,28 @@ def test_each_table_changes_once_with_everything_in_it(world: World) -> None:
     age(kernel, vpc.vni, other.vni)
     world.new_ops("hv1")
     world.start("hv1")
-    ops = of_nft(world.new_ops("hv1"))
-    assert [(type(op), op.obj.key) for op in ops] == [
-        (Reload, VPC_TABLE),
-        (Reload, ("nft-table", OVERLAY, "netdev")),
-    ]
+    assert [(type(op), op.obj.key) for op in of_nft(world.new_ops("hv1"))] == RELOADED
+    assert kernel.objects == before
+    world.assert_settled()
+
+
+def test_tables_of_one_namespace_change_together(world: World) -> None:
+    """A guard, in one table, passes what a port's chain, in the other one, has checked."""
+    _, subnet = world.vpc("a")
+    world.run(subnet, "hv1")
+    world.settle(5)
+    kernel = world.kernels["hv1"]
+    before = dict(kernel.objects)
+    world.kill("hv1")
+    table = kernel.objects[VPC_TABLE]
+    assert isinstance(table, NftTable)
+    kernel.host.objects[VPC_TABLE] = msgspec.structs.replace(table, body=table.body + GONE)
+    for key, obj in before.items():
+        if isinstance(obj, PortChain):
+            kernel.host.objects[key] = msgspec.structs.replace(obj, rules=("accept",))
+    world.new_ops("hv1")
+    world.start("hv1")
+    assert [(type(op), op.obj.key) for op in of_nft(world.new_ops("hv1"))] == RELOADED
     assert kernel.objects == before
     world.assert_settled()
 
@@ -91,7 +109,7 @@ def test_a_vpc_whose_old_chains_do_not_fit_costs_the_others_one_more_dump(world:
     world.settle(5)
     of_others = {key: obj for key, obj in before.items() if obj.vni != unread.vni}
     assert {key: obj for key, obj in kernel.objects.items() if obj.vni != unread.vni} == of_others
-    assert not [obj for obj in kernel.objects.values() if obj.vni == unread.vni and obj.within == VPC_TABLE]
+    assert all(freed_zone(obj) for obj in kernel.objects.values() if obj.vni == unread.vni and obj.within == VPC_TABLE)
 
 
 def test_nothing_is_left_out_before_the_store_has_spoken(world: World) -> None:
@@ -131,11 +149,15 @@ def test_a_zone_ends_by_itself_and_so_do_its_connections(world: World) -> None:
 
 def changed(desired: tuple[KernelObject, ...], actual: tuple[KernelObject, ...], keep: frozenset[Key], ops: list[Op]) -> list[Op]:
     """Return the operations on a VPC's objects beside a changed table, as the agent applies them."""
-    vpc = Slice()
-    vpc.desired, vpc.actual = ({obj.key: obj for obj in objects} for objects in (desired, actual))
+    host, vpc = slice_of((NEW,), (OLD,)), slice_of(desired, actual)
     vpc.keep = keep
-    found = reloads([Replace(OLD, NEW), *ops], {HOST_SLICE: Slice(), VNI: vpc}, lambda _: True, lambda _: False)
-    return found.ops
+    return reloads([Replace(OLD, NEW), *ops], {HOST_SLICE: host, VNI: vpc}, lambda _: True, lambda _: False).ops
+
+
+def slice_of(desired: tuple[KernelObject, ...], actual: tuple[KernelObject, ...]) -> Slice:
+    made = Slice()
+    made.desired, made.actual = ({obj.key: obj for obj in objects} for objects in (desired, actual))
+    return made
 
 
 def test_what_another_host_takes_over_stays_but_no_short_cut_past_rules() -> None:
