@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -223,8 +223,7 @@ class Edge:
 
     def wait_up(self, connection: IkeConnection) -> TunnelStatus:
         """Return the status once a CHILD_SA exists."""
-        wait_for(lambda: self.status(connection).child == "INSTALLED", "a CHILD_SA")
-        return self.status(connection)
+        return self._wait_status(connection, lambda status: status.child == "INSTALLED", "a CHILD_SA")
 
     def wait_down(self, connection: IkeConnection) -> None:
         """Return once no SA carries packets: until then charon does not report a failed attempt to set up another tunnel."""
@@ -232,8 +231,19 @@ class Edge:
 
     def wait_problem(self, connection: IkeConnection, word: str) -> dict[str, str]:
         """Return the facts of a problem once it is reported."""
-        wait_for(lambda: self.status(connection).problem == word, f"the problem {word}: {self.status(connection)}")
-        return self.status(connection).facts
+        what = f"the problem {word}: {self.status(connection)}"
+        return self._wait_status(connection, lambda status: status.problem == word, what).facts
+
+    def _wait_status(self, connection: IkeConnection, holds: Callable[[TunnelStatus], bool], what: str) -> TunnelStatus:
+        """Return the first status for which the condition holds: the next one may be another, as charon goes on trying."""
+
+        def found() -> TunnelStatus | None:
+            status = self.status(connection)
+            return status if holds(status) else None
+
+        status = wait_for(found, what)
+        assert status is not None
+        return status
 
     def pid(self) -> int:
         """Return the process ID of charon."""

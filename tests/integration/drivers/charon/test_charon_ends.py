@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 from contextlib import suppress
 
 import pytest
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.root
 
 CUSTOMER = "198.18.0.80"
 _ETH_P_ALL, _UDP, _ESP = 3, 17, 50
+_IKE = struct.pack("!HH", 500, 500)  # the ports of IKE without NAT
 
 
 def up(world: Site, **changes: object) -> tuple[IkeConnection, Customer]:
@@ -102,13 +104,16 @@ def test_nothing_leaves_in_plain_text_when_sas_and_charon_are_gone(world: Site) 
     assert carried(wire) == {_ESP}, "the wire is seen"
     os.kill(world.edge.pid(), signal.SIGKILL)
     ip(world.edge.namespace, "xfrm state flush")
-    assert carried(wire) <= {_UDP}, "nothing but IKE"
+    assert carried(wire) == set(), "nothing but IKE"
     assert connection.name in world.edge.kernel.tunnels()
     wire.close()
 
 
 def carried(wire: socket.socket) -> set[int]:
-    """Return the protocols of the IPv4 packets that a device gets while echoes are sent from the VPC."""
+    """Return the protocols of the IPv4 packets that a device gets while echoes are sent from the VPC, except those of IKE.
+
+    charon may send at any time: it answers a late repetition of a request once more.
+    """
     traffic = Traffic(VPC, "192.168.1.1", 0.02)
     wait_for(lambda: traffic.sent >= 20, "echoes")
     traffic.stop()
@@ -116,7 +121,7 @@ def carried(wire: socket.socket) -> set[int]:
     with suppress(BlockingIOError):
         while True:
             frame = wire.recv(2048)
-            if frame[12:14] == b"\x08\x00":
+            if frame[12:14] == b"\x08\x00" and not (frame[23] == _UDP and frame[34:38] == _IKE):
                 seen.add(frame[23])
     return seen
 

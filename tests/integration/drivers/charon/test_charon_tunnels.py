@@ -173,9 +173,10 @@ def test_a_peer_that_falls_silent_is_found_out(world: Site) -> None:
     ip(customer.name, "link set eth0 down")
     facts = world.edge.wait_problem(connection, words.DPD_TIMEOUT)
     assert facts == {"remote": CUSTOMER}
+    # charon tells of the end before it takes the SAs out of the kernel.
+    wait_for(lambda: world.edge.kernel_states() == "", "an end of the SAs")
     status = world.edge.status(connection)
     assert (status.ike, status.child) == ("", "")
-    assert world.edge.kernel_states() == ""
 
 
 def test_a_peer_that_was_silent_is_begun_again_if_that_is_asked_for(world: Site) -> None:
