@@ -79,8 +79,11 @@ def test_nothing_inside_the_vpc_nor_of_no_network_is_taken_and_the_default_route
     peer = customer.peer("of_a")
     edge.add(peer)
     edge.wait_for(peer)
-    wait_for(lambda: SITE in edge.learned(A), "the routes")
-    assert edge.learned(A).keys() == taken | {SITE}
+    wait_for(lambda: edge.learned(A).keys() >= taken | {SITE}, "the routes")
+    last = "192.168.99.0/24"  # is told after all others, so what is not there by then was not taken
+    customer.announce(*taken, *own, *of_nobody, SITE, last)
+    wait_for(lambda: last in edge.learned(A), "the last route")
+    assert edge.learned(A).keys() == taken | {SITE, last}
 
 
 def test_what_has_come_through_the_gateway_s_own_as_is_not_taken(edge: Edge, customers: Customers) -> None:
@@ -103,8 +106,8 @@ def test_a_router_with_too_many_prefixes_has_no_session_until_it_has_fewer(edge:
     since = edge.since(of_b)
     customer.announce(*hundred, "192.168.200.0/24")
     wait_for(lambda: "limit" in edge.state(peer).reason, "the session's end")
-    wait_for(lambda: edge.learned(A) == {}, "its routes' end")
-    assert edge.state(peer).state != ESTABLISHED
+    # The router connects again and again, and each time the session is established until the routes have come.
+    wait_for(lambda: edge.learned(A) == {} and edge.state(peer).state != ESTABLISHED, "its routes' end")
     customer.announce(*hundred)
     wait_for(lambda: len(edge.learned(A)) == 100, "a hundred routes")
     assert edge.since(of_b) == same(since)
