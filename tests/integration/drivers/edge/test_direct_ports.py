@@ -130,9 +130,20 @@ def kernel() -> Iterator[LinuxKernel]:
             rules = " ".join(f'iifname "{device}" counter;' for device in NEAR)
             # A table of another program, which counts the packets that Linux assigns to the VPC.
             nft(OVERLAY_NAME, f"table inet watch {{ chain c {{ type filter hook prerouting priority -450; {rules} }}; }}")
+            wait_for_carrier()
             yield kernel
         finally:
             netns.remove(SITE)
+
+
+def wait_for_carrier() -> None:
+    """Wait until both ends of the wire carry: a worker of the kernel lets a device send only some time after it is up."""
+    for name, ifname in ((SITE, WIRE), (OUTSIDE_NAME, PORT)):
+        wait_for(partial(carries, name, ifname), f"the carrier of {ifname}")
+
+
+def carries(name: str, ifname: str) -> bool:
+    return " state UP " in foreigner(name, f"link show dev {ifname}")
 
 
 def nft(name: str, command: str) -> str:
@@ -263,6 +274,7 @@ def test_a_port_says_nothing_by_itself(kernel: LinuxKernel) -> None:
     with PacketListener(SITE, WIRE) as wire:
         for command in ("down", "up"):
             foreigner(OUTSIDE_NAME, f"link set {PORT} {command}")
+        wait_for_carrier()
         for device in NEAR:
             send_right(device)
         assert answers(wire) == []
