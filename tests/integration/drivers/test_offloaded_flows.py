@@ -94,8 +94,11 @@ def sockets(world: dict[str, int], kind: int) -> tuple[socket.socket, socket.soc
 @pytest.mark.parametrize(("kind", "protocol"), [(socket.SOCK_STREAM, TCP), (socket.SOCK_DGRAM, UDP)], ids=["tcp", "udp"])
 def test_an_offloaded_connection_is_handed_over_as_established(world: dict[str, int], kind: int, protocol: int) -> None:
     client, server = sockets(world, kind)
+    asked = 0
 
     def is_offloaded() -> bool:
+        nonlocal asked
+        asked += 1
         client.send(b"question")
         assert server.recv(100) == b"question"
         server.send(b"answer")
@@ -106,7 +109,9 @@ def test_an_offloaded_connection_is_handed_over_as_established(world: dict[str, 
     conntrack = Conntrack(world[ROUTER])
     (flow,) = conntrack.dump(ZONE)
     assert (flow.tcp_state, flow.timeout_s) == (3 if protocol == TCP else 0, idle_timeouts(OVERLAY)[protocol])
-    assert (flow.replied, flow.assured, flow.packets > 3, flow.reply_packets > 2) == (True, True, True, True)
+    assert (flow.replied, flow.assured) == (True, True)
+    assert flow.packets > asked  # the questions, and what began the connection
+    assert flow.reply_packets >= asked
     conntrack.restore([msgspec.structs.replace(flow, zone=ZONE + 1)])
     (restored,) = conntrack.dump(ZONE + 1)
     assert (restored.key[1:], restored.tcp_state, restored.assured) == (flow.key[1:], flow.tcp_state, True)
