@@ -13,6 +13,7 @@ import pytest
 from netorch.drivers import netns
 from netorch.drivers.conntrack.flows import Conntrack
 from netorch.state.flow import Flow
+from tests.rig.packets import PATIENCE_S
 
 pytestmark = pytest.mark.root
 
@@ -81,7 +82,7 @@ def test_a_stream_goes_on_when_it_is_restored_and_not_when_it_is_only_forgotten(
     with pytest.raises(TimeoutError):
         server.recv(100)
     conntrack.restore([flow])
-    server.settimeout(5)
+    server.settimeout(PATIENCE_S)  # TCP waits twice as long after each attempt
     assert server.recv(100) == b"unknown"  # sent again
     (found,) = conntrack.dump(ZONE)
     assert (found.key, found.mark, found.tcp_state) == (flow.key, flow.mark, 3)

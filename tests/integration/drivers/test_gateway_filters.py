@@ -37,6 +37,7 @@ from tests.integration.drivers.gateway import (
     verify,
 )
 from tests.rig.datagrams import UDP_PORT, udp_socket
+from tests.rig.packets import PATIENCE_S
 from tests.rig.world import wait_for
 
 pytestmark = pytest.mark.root
@@ -221,7 +222,7 @@ def test_what_nobody_has_verified_does_not_leave(tc: Tc) -> None:
         wait_for(lambda: count(tc, unverified) == 1, "the unverified packet")
         assert silent(server)
         verify()
-        server.settimeout(1.0)
+        server.settimeout(PATIENCE_S)
         client.sendto(b"verified", (INTERNET, UDP_PORT))
         assert server.recv(9) == b"verified"
 

@@ -19,6 +19,7 @@ from netorch.plan.diff import diff
 from netorch.state.link import AdminUp, IncompleteLink, TapPort, VethPort, Vrf
 from netorch.state.op import Create, Delete
 from tests.rig.hosts import INSIDE, INSTANCE, PORT, PORT_MAC, VETH, VNI, VRF, create, foreigner, host, restarted, vpc
+from tests.rig.packets import PATIENCE_S
 
 pytestmark = pytest.mark.root
 
@@ -130,12 +131,12 @@ def test_a_namespace_may_be_given_by_its_path(kernel: LinuxKernel) -> None:
             netns.remove("gone")
             path.append(f"/proc/self/task/{threading.get_native_id()}/ns/net")
             started.set()
-            done.wait(10)
+            done.wait()
         os.close(fd)
 
     thread = threading.Thread(target=container, daemon=True)
     thread.start()
-    assert started.wait(5)
+    assert started.wait(PATIENCE_S)
     port = msgspec.structs.replace(VETH, instance_netns=path[0], make_netns=False)
     try:
         create(kernel, port)
