@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from netorch.drivers.base import KernelEvent, Lost
 from netorch.drivers.fake.host import FakeDriver, FakeHost
+from netorch.drivers.nft.loads import fitting
 from netorch.state.base import KernelObject, Key
 from netorch.state.nft import (
     NFT_KINDS,
@@ -95,7 +96,15 @@ class FakeNft(FakeDriver):
         return [Lost(self.kinds)]
 
     def _reload(self, op: Reload) -> None:
-        """Replace a table with its contents; if one does not fit, without any but zones."""
+        """Replace a table with its contents, without those of VPCs of which something does not fit."""
+        if not self._load(op):
+            self._lost = True
+            (rest,) = fitting([op], self._would_load)
+            self._load(rest)
+
+    def _load(self, op: Reload) -> bool:
+        """Replace a table, and return whether its contents fit; if not, nothing changes."""
+        before = dict(self.host.objects)
         self._clear(op.obj.key)
         self.host.objects[op.obj.key] = op.obj
         try:
@@ -103,12 +112,22 @@ class FakeNft(FakeDriver):
                 self.check(obj)
                 self.host.objects[obj.key] = obj
         except OSError:
-            self._clear(op.obj.key)
-            self.host.objects |= {obj.key: obj for obj in op.contents if freed_zone(obj)}
-            self._lost = True
+            self._reset(before)
+            return False
+        return True
+
+    def _would_load(self, loads: Sequence[Reload]) -> bool:
+        before = dict(self.host.objects)
+        found = all(map(self._load, loads))
+        self._reset(before)
+        return found
+
+    def _reset(self, objects: Objects) -> None:
+        self.host.objects.clear()
+        self.host.objects.update(objects)
 
     def events(self) -> list[KernelEvent]:
-        """Return Lost after a table was loaded without its contents."""
+        """Return Lost after a table was loaded without some of its contents."""
         lost, self._lost = self._lost, False
         return [Lost(self.kinds)] if lost else []
 

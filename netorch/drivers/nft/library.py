@@ -47,12 +47,20 @@ class Library:
 
     def run(self, command: str) -> Answer:
         """Run commands in one transaction. Raises OSError when the library cannot be opened."""
+        return self._answered(command, dry_run=False)
+
+    def check(self, command: str) -> Answer:
+        """Let library and kernel check commands as one transaction, and change nothing. Raises OSError."""
+        return self._answered(command, dry_run=True)
+
+    def _answered(self, command: str, *, dry_run: bool) -> Answer:
         fd = fcntl.ioctl(self._netns_of, _SIOCGSKNS)
         try:
             with _one_at_a_time, inside(fd), _low_descriptor_kept():
                 library, port = _opened()
                 self._announce(port)
                 try:
+                    library.set_dry_run(dry_run)
                     code, listed, complaint = library.cmd(command)
                 finally:
                     del library  # closes its socket

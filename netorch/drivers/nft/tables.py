@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Final
@@ -41,6 +40,7 @@ from netorch.drivers.nft.listing import (
     sealed_text,
     swapped_chains,
 )
+from netorch.drivers.nft.loads import fitting, text_of
 from netorch.drivers.nft.monitor import NftMonitor
 from netorch.drivers.nft.reader import Reader
 from netorch.drivers.nft.transactions import adds_flows, only_elements, transactions
@@ -51,12 +51,11 @@ from netorch.drivers.nft.wire.messages import NotPackable, transaction
 from netorch.errors import KernelError
 from netorch.state.base import UNDERLAY, KernelObject, Key, OnDevice
 from netorch.state.names import vni_of_netns
-from netorch.state.nft import NFT_KINDS, Flowtable, FlowtableDevice, NftChain, NftMap, NftTable, PortChain, freed_zone
+from netorch.state.nft import NFT_KINDS, Flowtable, FlowtableDevice, NftChain, NftMap, NftTable, PortChain
 from netorch.state.op import Create, Delete, Failure, Op, Reload, describe
 from netorch.state.owner import NFT_TABLE
 
 _FAMILIES: Final = ("ip", "inet", "arp", "netdev")  # queried one by one: `list tables` reads every set of the namespace
-_COUNTER: Final = re.compile(r"counter (\w+) \{\s*\}")
 _ERRNO: Final = {os.strerror(number): number for number in errno.errorcode}
 
 Transaction = tuple[int, str]  # errno (0 on success), libnftables' error text
@@ -177,15 +176,24 @@ class Nft:
         self._wire.close()
 
     def _apply_tables(self, ops: Sequence[Op]) -> list[Failure]:
-        """Delete tables, and load others with all their contents in one transaction, or in one for each if that is refused.
+        """Delete tables, and load others with all their contents in one transaction.
 
-        Tables refer to each other by marks and priorities: a packet must not meet an old one and then a new one.
+        Tables refer to each other by marks and priorities: a packet must not meet an old one and then a new one. Contents of VPCs
+        that do not fit are left out; a Lost event makes the agent dump again.
         """
         results: list[tuple[Op, Transaction]] = [(op, self._delete_table(op.obj)) for op in ops if isinstance(op, Delete)]
-        loads = [(op, self._reload(op)) for op in ops if not isinstance(op, Delete)]
-        together = len(loads) > 1 and not self._run("".join(self._text_of(load) for _, load in loads))[0]
-        results += [(op, self._seal(load) if together else self._load(load)) for op, load in loads]
+        loads = [self._reload(op) for op in ops if not isinstance(op, Delete)]
+        loaded = self._run(self._texts(loads)) if loads else (0, "")
+        if loaded[0]:
+            self._lost = True
+            loads = fitting(loads, lambda trial: not self._command(self._library.check, self._texts(trial))[0])
+            loaded = self._run(self._texts(loads))
+        results += [(load, loaded if loaded[0] else self._seal(load)) for load in loads]
         return [_failure(op, number, error) for op, (number, error) in results if number]
+
+    def _texts(self, loads: Sequence[Reload]) -> str:
+        counts = self._counts()
+        return "".join(text_of(load, counts[str(load.obj.key[2])]) for load in loads)
 
     def _delete_table(self, table: KernelObject) -> Transaction:
         assert isinstance(table, NftTable)
@@ -207,28 +215,6 @@ class Nft:
         fit = tuple(obj for obj in op.contents if is_words(obj) and (obj.key in there or not isinstance(obj, OnDevice)))
         self._lost |= len(fit) < len(op.contents)
         return Reload(op.old, table, fit)
-
-    def _load(self, op: Reload) -> Transaction:
-        """Replace a table with its contents in one transaction.
-
-        If the contents do not fit the text, the table is loaded without them. It then drops unknown traffic, and a Lost event
-        makes the agent dump again. Zones stay: when a VPC releases one, its connections go too.
-        """
-        number, error = self._run(self._text_of(op))
-        if number and op.contents:
-            number, error = self._run(self._text_of(Reload(op.old, op.obj, tuple(filter(freed_zone, op.contents)))))
-            self._lost = True
-        return (number, error) if number else self._seal(op)
-
-    def _text_of(self, op: Reload) -> str:
-        """Return the commands that replace a table with its contents. Its counters keep their values."""
-        table = op.obj
-        assert isinstance(table, NftTable)
-        name = f"{table.family} {NFT_TABLE}"
-        body = _counting_on(table.body, self._counts()[table.family])
-        creations = [Create(obj) for obj in op.contents]
-        contents = as_text(preparations(creations)) + as_text(commands.steps(creations))
-        return f"add table {name}\ndelete table {name}\ntable {name} {{\n{body}\n}}\n{contents}"
 
     def _seal(self, op: Reload) -> Transaction:
         table = op.obj
@@ -309,7 +295,7 @@ class Nft:
     def _listed(self, family: str) -> str:
         """Return netorch's table of the family as listed by libnftables; empty if there is none. Raises KernelError."""
         command = f"list table {family} {NFT_TABLE}"
-        code, output, error = self._command(command)
+        code, output, error = self._command(self._library.run, command)
         number = _errno_of(error) if code else 0
         if number not in (0, errno.ENOENT):
             raise KernelError(f"nft {command}", number, _first_line(error))
@@ -317,24 +303,14 @@ class Nft:
 
     def _run(self, text: str) -> Transaction:
         """Commit a transaction of nft commands."""
-        code, _, error = self._command(text)
+        code, _, error = self._command(self._library.run, text)
         return (_errno_of(error), _first_line(error)) if code else (0, "")
 
-    def _command(self, text: str) -> Answer:
+    def _command(self, do: Callable[[str], Answer], text: str) -> Answer:
         try:
-            return self._library.run(text)
+            return do(text)
         except OSError as error:
             raise KernelError("open libnftables", error.errno or 0, str(error)) from error
-
-
-def _counting_on(body: str, counts: Mapping[str, Count]) -> str:
-    """Return a table's text in which counters start at the present values of the counters with the same names."""
-
-    def kept(found: re.Match[str]) -> str:
-        count = counts.get(found[1], Count(packets=0))
-        return f"counter {found[1]} {{\n    packets {count.packets} bytes {count.bytes}\n}}"
-
-    return _COUNTER.sub(kept, body)
 
 
 def _held_back(ops: Sequence[Op], failures: Sequence[Failure], no_wait: int) -> list[Failure]:

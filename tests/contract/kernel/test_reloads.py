@@ -29,9 +29,9 @@ _, OVERLAY_INET, OVERLAY_NETDEV = TABLES
 MORE = "counter extra {\n}\n"
 
 
-def leading(name: str, to: str) -> NftChain:
-    """Return a chain of the VPC that leads to another."""
-    return NftChain(vni=VNI, name=name, rules=(f"goto {to}",))
+def leading(name: str, to: str, vni: int = VNI) -> NftChain:
+    """Return a chain of a VPC that leads to another."""
+    return NftChain(vni=vni, name=name, rules=(f"goto {to}",))
 
 
 def test_reloaded_tables_have_their_contents(stand: Stand) -> None:
@@ -64,13 +64,20 @@ def test_a_reloaded_table_has_other_chains_than_before(stand: Stand) -> None:
     assert not there(stand.kernel, other)
 
 
-def test_a_table_is_reloaded_with_zones_only_if_its_contents_do_not_fit(stand: Stand) -> None:
-    create(stand.kernel, *TABLES, *chains.POLICY, ZONE)
-    op = reload(OVERLAY_INET, MORE, (leading(chains.EGRESS, to="nowhere"), ZONE))
+def test_contents_that_do_not_fit_cost_their_vpc_all_but_its_zone(stand: Stand) -> None:
+    own, others = (
+        (*chains.POLICY, ZONE),
+        [leading(f"egress-{vni:06x}-0000beef", to="deliver", vni=vni) for vni in range(6001, 6006)],
+    )
+    create(stand.kernel, *TABLES, *own, *others)
+    lost = [leading("egress-001773-0000beef", to="nowhere", vni=6003), leading("egress-001389-0000beef", to="nowhere", vni=5001)]
+    fit = [obj for obj in others if obj.vni != 6003]
+    op = reload(OVERLAY_INET, MORE, (*own, *fit, *lost, leading(chains.ACL, to="nowhere")))
     assert stand.kernel.apply([op]) == []
-    assert [obj for obj in stand.kernel.dump(NFT_KINDS).values() if obj.within == op.obj.key] == [ZONE]
-    assert Lost(NFT_KINDS) in stand.kernel.events()
     assert missing(stand.kernel, op.obj) == []
+    found = [obj for obj in stand.kernel.dump(NFT_KINDS).values() if obj.within == op.obj.key]
+    assert {obj.key: obj for obj in found} == by_key(ZONE, *fit)
+    assert Lost(NFT_KINDS) in stand.kernel.events()
 
 
 def test_what_was_on_a_device_that_is_gone_stops_no_reload(stand: Stand) -> None:

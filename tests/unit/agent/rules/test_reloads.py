@@ -94,7 +94,7 @@ def test_a_vpc_that_does_not_compile_keeps_what_it_has(world: World) -> None:
     assert kernel.objects == before | {own.key: own}
 
 
-def test_a_vpc_whose_old_chains_do_not_fit_costs_the_others_one_more_dump(world: World) -> None:
+def test_a_vpc_whose_old_chains_do_not_fit_costs_no_other_anything(world: World) -> None:
     _, subnet = world.vpc("a")
     unread, other_subnet = world.vpc("b")
     world.run(subnet, "hv1")
@@ -105,8 +105,10 @@ def test_a_vpc_whose_old_chains_do_not_fit_costs_the_others_one_more_dump(world:
     world.kill("hv1")
     world.put(keys.vpc(unread.vni), NEWER)
     age(kernel, unread.vni)
+    world.new_ops("hv1")
     world.start("hv1")
     world.settle(5)
+    assert [(type(op), op.obj.key) for op in of_nft(world.new_ops("hv1"))] == RELOADED
     of_others = {key: obj for key, obj in before.items() if obj.vni != unread.vni}
     assert {key: obj for key, obj in kernel.objects.items() if obj.vni != unread.vni} == of_others
     assert all(freed_zone(obj) for obj in kernel.objects.values() if obj.vni == unread.vni and obj.within == VPC_TABLE)
