@@ -41,7 +41,9 @@ class Library:
         Raises:
           OSError: libnftables is not installed.
         """
-        ctypes.CDLL("libnftables.so.1")
+        self._set_dry_run = ctypes.CDLL("libnftables.so.1").nft_ctx_set_dry_run
+        self._set_dry_run.argtypes = (ctypes.c_void_p, ctypes.c_bool)
+        self._set_dry_run.restype = None
         self._netns_of = netns_of
         self._announce = announce
 
@@ -60,7 +62,8 @@ class Library:
                 library, port = _opened()
                 self._announce(port)
                 try:
-                    library.set_dry_run(dry_run)
+                    # The binding of nftables 1.0.6 has no method for it, and keeps the context for itself.
+                    self._set_dry_run(library._Nftables__ctx, dry_run)
                     code, listed, complaint = library.cmd(command)
                 finally:
                     del library  # closes its socket

@@ -65,10 +65,8 @@ def test_a_reloaded_table_has_other_chains_than_before(stand: Stand) -> None:
 
 
 def test_contents_that_do_not_fit_cost_their_vpc_all_but_its_zone(stand: Stand) -> None:
-    own, others = (
-        (*chains.POLICY, ZONE),
-        [leading(f"egress-{vni:06x}-0000beef", to="deliver", vni=vni) for vni in range(6001, 6006)],
-    )
+    own = (*chains.POLICY, ZONE)
+    others = [leading(f"egress-{vni:06x}-0000beef", to="deliver", vni=vni) for vni in range(6001, 6006)]
     create(stand.kernel, *TABLES, *own, *others)
     lost = [leading("egress-001773-0000beef", to="nowhere", vni=6003), leading("egress-001389-0000beef", to="nowhere", vni=5001)]
     fit = [obj for obj in others if obj.vni != 6003]
