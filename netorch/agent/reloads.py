@@ -74,16 +74,16 @@ def _contents(target: Slice, tables: Collection[Key], stays: Callable[[KernelObj
     held = {key: obj for key, obj in target.actual.items() if obj.within in tables}
     if stays is None:
         return held
+
+    def is_kept(obj: KernelObject) -> bool:
+        return target.is_kept(obj) and not obj.goes_first  # as in netorch.plan.diff
+
     wanted = {
         key: obj
         for key, obj in target.desired.items()
-        if obj.within in tables and (key in held or not isinstance(obj, OnDevice)) and not target.is_kept(obj)
+        if obj.within in tables and (key in held or not isinstance(obj, OnDevice)) and not is_kept(obj)
     }
-    left = {
-        key: obj
-        for key, obj in held.items()
-        if key not in wanted and ((target.is_kept(obj) and not obj.goes_first) or freed_zone(obj) or stays(obj))
-    }
+    left = {key: obj for key, obj in held.items() if key not in wanted and (is_kept(obj) or freed_zone(obj) or stays(obj))}
     return wanted | left
 
 

@@ -107,7 +107,7 @@ class Nft:
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         """Apply the operations and return the refused ones. Consecutive operations share transactions.
 
-        Except creations and deletions of tables. The sets of chains are created one transaction before the chains read them.
+        Those on tables have their own. The sets of chains are created one transaction before the chains read them.
         """
         failures: list[Failure] = []
         for of_tables, group in groupby(ops, key=lambda op: isinstance(op.obj, NftTable)):

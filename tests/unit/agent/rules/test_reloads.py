@@ -165,8 +165,9 @@ def slice_of(desired: tuple[KernelObject, ...], actual: tuple[KernelObject, ...]
 def test_what_another_host_takes_over_stays_but_no_short_cut_past_rules() -> None:
     _, of_port = FLOWTABLE_DEVICES
     chain, other = chains.EGRESS_CHAIN, msgspec.structs.replace(chains.EGRESS_CHAIN, rules=("accept",))
-    (op,) = changed((other,), (VETH, chain, of_port), frozenset({VETH.key, chain.key}), [Delete(of_port)])
-    assert op == Reload(OLD, NEW, (chain,))
+    keep = frozenset({VETH.key, chain.key})
+    assert changed((other,), (VETH, chain, of_port), keep, [Delete(of_port)]) == [Reload(OLD, NEW, (chain,))]
+    assert changed((other, of_port), (VETH, chain, of_port), keep, []) == [Reload(OLD, NEW, (chain, of_port))]
 
 
 def test_what_belongs_to_a_missing_device_follows_it() -> None:
