@@ -43,6 +43,9 @@ vpcs:
 """
 
 
+TWO_CLOUDS = CLOUD + CLOUD.replace("vpcs:\n", "").replace("acme", "globex")
+
+
 def writes_of(world: World, host: str) -> int | None:
     """Return the number of writes to the kernel since a host's agent started, as the agent reports it."""
     status = world.inventory().agents.get(host)
@@ -100,6 +103,25 @@ def test_an_agent_with_other_tables_changes_them_without_losing_a_packet(world: 
     assert not any("older" in _chains(world, "hv1", family) for family in ("inet", "netdev"))
     assert agent.reconciler.writes == 2
     assert agent.reconciler.read_kernel() == 0, "the agent knows what the tables hold"
+
+
+def test_a_vpc_whose_rules_do_not_fit_other_tables_costs_no_other_a_packet(world: World) -> None:
+    world.start_agents("hv1", "hv2")
+    world.apply(TWO_CLOUDS)
+    key = keys.vpc(world.vpc("acme").vni)
+    known = world.store.get(key)
+    assert known is not None
+    traffic = world.traffic("globex/a", "globex/b", 0.002)
+    world.stop_agent("hv1")
+    world.store.txn((), [Put(key, b'{"cidrs": 5}')])  # so the agent cannot tell which rules fit
+    for family in ("inet", "netdev"):
+        _age(world, "hv1", family)
+    world.start_agents("hv1")
+    wait_for(lambda: world.agent("hv1").follower.in_sync, "in sync")
+    assert traffic.stop() <= MOST_LOST_IN_A_COMMIT
+    assert not world.reaches("acme/a", "acme/b", tries=1)
+    world.store.txn((), [Put(key, known.value)])
+    wait_for(lambda: world.reaches("acme/a", "acme/b"), "the VPC's new rules")
 
 
 def _age(world: World, host: str, family: str) -> None:
@@ -242,7 +264,7 @@ def test_a_store_that_is_another_one_is_refused(world: World) -> None:
 
 def test_an_unreadable_vpc_does_not_harm_another(world: World) -> None:
     world.start_agents()
-    world.apply(CLOUD + CLOUD.replace("vpcs:\n", "").replace("acme", "globex"))
+    world.apply(TWO_CLOUDS)
     vni = world.vpc("acme").vni
     key = keys.vpc(vni)
     known = world.store.get(key)
