@@ -223,9 +223,10 @@ def _wait(pingers: Sequence[Pinger], sequence: int, timeout_s: float) -> None:
     poller = select.poll()
     for descriptor in waiting:
         poller.register(descriptor, select.POLLIN)
-    end = time.monotonic() + timeout_s
-    while waiting and (left := end - time.monotonic()) > 0:
-        for descriptor, _ in poller.poll(left * 1000):
+    end, left = time.monotonic() + timeout_s, timeout_s
+    while waiting and left >= 0:
+        left = end - time.monotonic()  # below zero in the last look: an answer may have arrived while this process stood still
+        for descriptor, _ in poller.poll(max(left, 0) * 1000):
             pinger = waiting[descriptor]
             pinger.receive()
             if sequence in pinger.answers:

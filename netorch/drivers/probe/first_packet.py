@@ -106,8 +106,9 @@ def _wait(sender: socket.socket, packet: Packet, ears: Ears, ports: bytes, timeo
     poller = select.poll()
     poller.register(sender, select.POLLOUT if packet.protocol == TCP else select.POLLIN)
     end = time.monotonic() + timeout_s
-    heard, answer = None, ""
-    while not answer and time.monotonic() < end:
+    heard, answer, is_over = None, "", False
+    while not answer and not is_over:
+        is_over = time.monotonic() >= end  # one more look: an answer may have arrived while this process stood still
         if poller.poll(_LOOK_S * 1000):
             code = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             answer = _ANSWERS.get(code, "")

@@ -48,10 +48,11 @@ def inject(netns: str, packet: Packet, ears: Ears, uplinks: Sequence[Listener], 
     ports = struct.pack("!HH", port, packet.destination_port) if packet.has_ports else b""
     answer = packet.answer()
     back = packed(answer.source) + packed(answer.destination) + (ports[2:] + ports[:2])
-    heard, answered = False, False
+    heard, answered, is_over = False, False, False
     end = time.monotonic() + timeout_s
-    while not answered and time.monotonic() < end:
+    while not answered and not is_over:
         time.sleep(_LOOK_S)
+        is_over = time.monotonic() >= end  # what arrived while this process stood still is found by the look that follows
         answered = any(listener.heard(back) for listener in uplinks)
         if not heard and ears.heard(ports):
             heard, end = True, min(end, time.monotonic() + _ANSWERED_S)

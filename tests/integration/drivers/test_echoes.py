@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from collections.abc import Sequence
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from edges import readiness
 from netorch.drivers.base import Answer
+from netorch.drivers.probe import echo, first_packet, injected
 from netorch.drivers.probe.echo import Probe, ask, checksum
 from netorch.drivers.probe.echoes import RawEchoes
+from netorch.drivers.probe.first_packet import Ears, send_probe
+from netorch.drivers.probe.injected import inject
 from netorch.errors import KernelError
 from netorch.lab.wiring import in_node
+from netorch.model.addr import packed
+from netorch.model.packet import Packet
+from netorch.model.packet import echo as echo_packet
+from netorch.model.security import TCP
 from netorch.state.base import UNDERLAY
 from netorch.state.nft import NFT_KINDS, READY_ID, NftTable
 from netorch.state.op import Create, Delete
@@ -211,3 +220,38 @@ def test_a_table_of_somebody_elses_says_nothing(ready: World) -> None:
     echoes = RawEchoes(ready.hosts["hv1"].fd, HV1)
     assert answering(echoes, [HV2, HV3], 2) == {HV3}
     echoes.close()
+
+
+def stand_still(monkeypatch: pytest.MonkeyPatch, probing: ModuleType, wire: PacketListener, answer: bytes, reads: int) -> None:
+    """Let a prober stand still at its clock's next reading after so many: until the answer is there, and for an hour."""
+    done = 0
+
+    def monotonic() -> float:
+        nonlocal done
+        done += 1
+        if done <= reads:
+            return time.monotonic()
+        wait_for(lambda: wire.heard(answer), "the answer")
+        return time.monotonic() + 3600.0
+
+    monkeypatch.setattr(probing, "time", SimpleNamespace(monotonic=monotonic, sleep=time.sleep))
+
+
+def test_an_answer_to_an_echo_counts_however_late_the_prober_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with PacketListener("hv1") as wire:
+        stand_still(monkeypatch, echo, wire, packed(HV2) + packed(HV1), 2)
+        assert ask([Probe(netns="hv1", destination=HV2)])[0].ok
+
+
+def test_an_answer_to_a_first_packet_counts_however_late_the_prober_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    packet = Packet(source=HV1, destination=HV2, protocol=TCP, destination_port=9)
+    with PacketListener("hv1") as wire:
+        stand_still(monkeypatch, first_packet, wire, packed(HV2) + packed(HV1), 1)
+        assert send_probe("hv1", packet, Ears((), packet), 1.0).answer.startswith("refused by the receiver")
+
+
+def test_an_answer_to_the_outside_counts_however_late_the_prober_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    packet = echo_packet(NOBODY, HV2)
+    with PacketListener("hv2") as wire, PacketListener("hv2") as uplink:
+        stand_still(monkeypatch, injected, wire, packed(HV2) + packed(NOBODY), 1)
+        assert inject("hv1", packet, Ears((), packet), (uplink,), 1.0).answer == "answered"
