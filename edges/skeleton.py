@@ -131,6 +131,7 @@ chain output {
     oifname . ip daddr @speakers accept
     oifname @outlets tcp sport { 80, 443 } accept
     ip saddr 192.0.0.8 icmp type { destination-unreachable, time-exceeded } accept
+    drop
 }
 """.replace("DROP_SETS", VPC_DROP_SETS)
     .replace("DROP_UNPROVEN", vpc_drop_chain("unproven"))

@@ -99,6 +99,7 @@ chain input {
     ct status confirmed accept
     NO_NEW_RULES
     iifname "eth0" ct state new ct status dnat accept
+    drop
 }
 chain output {
     type filter hook output priority 0; policy drop;
@@ -107,6 +108,7 @@ chain output {
     oifname "eth0" ct state invalid tcp flags & rst == rst accept
     oifname "eth1" ct direction original ct status confirmed accept
     OWN
+    drop
 }
 """.replace("NO_NEW_PARTS", NO_NEW_PARTS).replace("NO_NEW_RULES", NO_NEW_RULES.replace("ct zone", "ct reply zone"))
 

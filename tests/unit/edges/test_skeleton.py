@@ -69,6 +69,7 @@ def test_the_edge_itself_says_nothing_but_bgp_answers_for_endpoints_and_two_erro
         "oifname . ip daddr @speakers accept",
         "oifname @outlets tcp sport { 80, 443 } accept",
         "ip saddr 192.0.0.8 icmp type { destination-unreachable, time-exceeded } accept",
+        "drop",
     ]
 
 
