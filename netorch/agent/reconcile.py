@@ -295,10 +295,10 @@ class Reconciler:
         for op in ops:
             if op.obj.key not in failed:
                 done.setdefault(op.obj.vni, []).append(op)
+        change.note(failed, self.slices)  # before the other operations: these follow a table's change
         for slice_id, of_slice in done.items():
             for old in self._slice(slice_id).applied(of_slice):
                 self._slice(old.vni).gone(old.key)
-        change.note(failed, self.slices)
         self.writes += len(ops) - len(failures)
         for slice_id, found in refused.items():
             self._slice(slice_id).refused(failure.op.obj for failure in found)

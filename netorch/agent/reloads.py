@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from netorch.agent.slices import Objects, Slice
-from netorch.state.base import KernelObject, Key, OnDevice
+from netorch.state.base import HOST_SLICE, KernelObject, Key, OnDevice
 from netorch.state.nft import freed_zone
 from netorch.state.op import Delete, Op, Reload, Replace
 
@@ -40,13 +40,16 @@ def reloads(
       is_known: whether a slice's desired objects are known
       stays: whether an object that is not desired must not be deleted now
 
-    Cost: nothing without a changed table; else O(objects of this host).
+    Cost: nothing without a changed table; O(objects of its VPC) for a gateway's, which the owner may change at any time; else
+    O(objects of this host).
     """
-    namespaces = {op.obj.netns for op in ops if op.obj.is_reloaded and isinstance(op, Replace)}
-    if not namespaces:
+    changed = [op.obj for op in ops if op.obj.is_reloaded and isinstance(op, Replace)]
+    if not changed:
         return Reloads(ops)
-    tables = {key: (of.actual[key], obj) for of in slices.values() for key, obj in _tables(of).items() if obj.netns in namespaces}
-    contents = {number: _contents(target, tables, stays if is_known(number) else None) for number, target in slices.items()}
+    namespaces, owners = {obj.netns for obj in changed}, {obj.vni for obj in changed}
+    concerned = slices if HOST_SLICE in owners else {number: slices[number] for number in owners}
+    tables = {key: pair for target in concerned.values() for key, pair in _tables(target, namespaces).items()}
+    contents = {number: _contents(target, tables, stays if is_known(number) else None) for number, target in concerned.items()}
     by_table: dict[Key | None, list[KernelObject]] = {}
     for obj in sorted((obj for objects in contents.values() for obj in objects.values()), key=lambda obj: (obj.order, obj.key)):
         by_table.setdefault(obj.within, []).append(obj)
@@ -56,14 +59,18 @@ def reloads(
             namespaces.remove(op.obj.netns)
             of_netns = sorted(key for key, (_, obj) in tables.items() if obj.netns == op.obj.netns)
             found += [Reload(*tables[key], tuple(by_table.get(key, ()))) for key in of_netns]
-        elif op.obj.key not in tables and (op.obj.within not in tables or not _is_part(op, contents[op.obj.vni])):
+        elif op.obj.key not in tables and (op.obj.within not in tables or not _is_part(op, contents)):
             found.append(op)
     return Reloads(found, frozenset(tables), contents)
 
 
-def _tables(target: Slice) -> Objects:
-    """Return the tables of a slice that stay, as they should be."""
-    return {key: obj for key, obj in target.desired.items() if obj.is_reloaded and key in target.actual}
+def _tables(target: Slice, namespaces: Collection[str]) -> dict[Key, tuple[KernelObject, KernelObject]]:
+    """Return the tables of a slice that stay in these namespaces, as they are and as they should be."""
+    return {
+        key: (target.actual[key], obj)
+        for key, obj in target.desired.items()
+        if obj.is_reloaded and obj.netns in namespaces and key in target.actual
+    }
 
 
 def _contents(target: Slice, tables: Collection[Key], stays: Callable[[KernelObject], bool] | None) -> Objects:
@@ -87,6 +94,7 @@ def _contents(target: Slice, tables: Collection[Key], stays: Callable[[KernelObj
     return wanted | left
 
 
-def _is_part(op: Op, contents: Objects) -> bool:
-    """Return whether a table that has these contents needs the operation no longer."""
-    return (op.obj.key in contents) != isinstance(op, Delete)
+def _is_part(op: Op, contents: Mapping[int, Objects]) -> bool:
+    """Return whether a table that has these contents, by slice, needs the operation no longer."""
+    vni = op.obj.vni
+    return vni in contents and (op.obj.key in contents[vni]) != isinstance(op, Delete)

@@ -6,11 +6,13 @@ import msgspec
 
 from netorch.agent.reloads import reloads
 from netorch.agent.slices import Slice
+from netorch.compiler.interface_endpoint import AILING
 from netorch.control.actions import instances
 from netorch.drivers.fake.kernel import FakeKernel
+from netorch.model.vpc import Vpc
 from netorch.records import keys
 from netorch.state.base import HOST_SLICE, OVERLAY, KernelObject, Key
-from netorch.state.nft import VPC_TABLE, NftChain, NftTable, PortChain, freed_zone
+from netorch.state.nft import VPC_TABLE, NftChain, NftElement, NftTable, PortChain, freed_zone
 from netorch.state.op import Create, Delete, Op, Reload, Replace
 from tests import chains
 from tests.contract.kernel.stands import CHAIN, FLOWTABLE_DEVICES, VETH, VNI, ZONE
@@ -20,6 +22,7 @@ from tests.unit.agent.world import World
 GONE = "chain gone {\n}\n"  # of an older text
 OLD = NftTable(family="inet", netns=OVERLAY, body=GONE)
 NEW = NftTable(family="inet", netns=OVERLAY, body="")
+GATEWAY = "vpce-con-00138800a0b0c0d0e"
 RELOADED = [(Reload, VPC_TABLE), (Reload, ("nft-table", OVERLAY, "netdev"))]
 
 
@@ -76,16 +79,26 @@ def test_tables_of_one_namespace_change_together(world: World) -> None:
     world.assert_settled()
 
 
-def test_a_vpc_that_does_not_compile_keeps_what_it_has(world: World) -> None:
-    vpc, subnet = world.vpc("a")
-    unread, other_subnet = world.vpc("b")
-    world.run(subnet, "hv1")
-    world.run(other_subnet, "hv1")
+def without_agent(world: World) -> tuple[Vpc, Vpc]:
+    """Return two VPCs with an instance on hv1 each, of which the second has become unreadable since hv1's agent died."""
+    vpc, unread = (run(world, name) for name in ("a", "b"))
     world.settle(5)
-    kernel = world.kernels["hv1"]
-    before = dict(kernel.objects)
     world.kill("hv1")
     world.put(keys.vpc(unread.vni), NEWER)
+    return vpc, unread
+
+
+def run(world: World, name: str) -> Vpc:
+    """Return a new VPC with an instance on hv1."""
+    vpc, subnet = world.vpc(name)
+    world.run(subnet, "hv1")
+    return vpc
+
+
+def test_a_vpc_that_does_not_compile_keeps_what_it_has(world: World) -> None:
+    vpc, unread = without_agent(world)
+    kernel = world.kernels["hv1"]
+    before = dict(kernel.objects)
     age(kernel, vpc.vni)
     own = NftChain(vni=unread.vni, name=f"egress-{unread.vni:06x}-0000dead", rules=("accept",))
     kernel.host.objects[own.key] = own
@@ -95,15 +108,9 @@ def test_a_vpc_that_does_not_compile_keeps_what_it_has(world: World) -> None:
 
 
 def test_a_vpc_whose_old_chains_do_not_fit_costs_no_other_anything(world: World) -> None:
-    _, subnet = world.vpc("a")
-    unread, other_subnet = world.vpc("b")
-    world.run(subnet, "hv1")
-    world.run(other_subnet, "hv1")
-    world.settle(5)
+    _, unread = without_agent(world)
     kernel = world.kernels["hv1"]
     before = dict(kernel.objects)
-    world.kill("hv1")
-    world.put(keys.vpc(unread.vni), NEWER)
     age(kernel, unread.vni)
     world.new_ops("hv1")
     world.start("hv1")
@@ -174,6 +181,16 @@ def test_what_belongs_to_a_missing_device_follows_it() -> None:
     _, of_port = FLOWTABLE_DEVICES
     ops: list[Op] = [Create(VETH), Create(of_port)]
     assert changed((VETH, ZONE, of_port), (), frozenset(), ops) == [Reload(OLD, NEW, (ZONE,)), *ops]
+
+
+def test_a_gateways_table_concerns_its_own_vpc_alone() -> None:
+    """An owner changes it with each entry of a network ACL: that must not cost what other VPCs hold on the edge."""
+    old, new = (NftTable(netns=GATEWAY, vni=VNI, family="inet", body=body) for body in (GONE, ""))
+    held = NftElement(netns=GATEWAY, vni=VNI, family="inet", set=AILING, items=("10.0.0.5", "0x50"))
+    slices = {HOST_SLICE: slice_of((NEW,), (NEW,)), VNI: slice_of((new, held), (old,)), 6000: slice_of((), (CHAIN,))}
+    change = reloads([Replace(old, new)], slices, lambda _: True, lambda _: False)
+    assert change.ops == [Reload(old, new, (held,))]
+    assert change.contents == {VNI: {held.key: held}}
 
 
 def test_other_tables_and_other_changes_stay_as_they_are() -> None:
