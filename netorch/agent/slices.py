@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from netorch.agent.problems import PartId
 from netorch.compiler.registry import disagreement
+from netorch.plan.diff import is_kept
 from netorch.plan.flows import lost_reasons
 from netorch.state.aftermath import aftermath
 from netorch.state.base import KernelObject, Key
@@ -219,7 +220,7 @@ class Slice:
 
     def is_kept(self, obj: KernelObject) -> bool:
         """Return whether an object, or its parent, stays as it is: another host will take it over."""
-        return obj.key in self.keep or obj.parent in self.keep
+        return is_kept(obj.key, obj, self.keep)
 
     def is_damage(self, key: Key, found: KernelObject | None) -> bool:
         """Return whether the kernel held an object as wanted and now holds another or none, although no program may remove it."""

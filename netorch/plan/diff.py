@@ -45,7 +45,7 @@ def diff(
         for key, obj in desired.items()
         if not ((found := actual.get(key)) is not None and (found is obj or obj.matches(found)))
     }
-    differing = {key: obj for key, obj in changed.items() if not _kept(key, obj, keep)}
+    differing = {key: obj for key, obj in changed.items() if not is_kept(key, obj, keep)}
     stale = lost_reasons(changed, actual, doubted)
     differing |= _emptied(desired, actual, stale, full) if stale or full else {}
     recreated = {
@@ -55,7 +55,7 @@ def diff(
     left = _left(differing, recreated, moved, actual)
     needing = [key for key in left if actual[key].needs in recreated]
     freed = [Replace(actual[key], rest) for key in needing if (rest := left[key]) is not None]
-    differing |= {key: desired[key] for key in left if key in desired and not _kept(key, desired[key], keep)}
+    differing |= {key: desired[key] for key in left if key in desired and not is_kept(key, desired[key], keep)}
     made: list[Op] = []
     for key, obj in differing.items():
         found = left[key] if key in left else actual.get(key)
@@ -64,7 +64,7 @@ def diff(
     removed = {
         key: obj
         for key, obj in actual.items()
-        if key not in desired and obj.ours and (obj.goes_first or not _kept(key, obj, keep))
+        if key not in desired and obj.ours and (obj.goes_first or not is_kept(key, obj, keep))
     }
     going = {**recreated, **removed}
     first = {key: actual[key] for key in (*removed, *changed, *needing) if key in actual and actual[key].goes_first}
@@ -79,7 +79,8 @@ def _emptied(desired: Objects, actual: Objects, stale: Collection[int], full: Co
     return {key: obj for key, obj in tables.items() if obj.vni in stale or key in full}
 
 
-def _kept(key: Key, obj: KernelObject, keep: Collection[Key]) -> bool:
+def is_kept(key: Key, obj: KernelObject, keep: Collection[Key]) -> bool:
+    """Return whether the object with this key, or its parent, stays as it is: another host will take it over."""
     return bool(keep) and (key in keep or obj.parent in keep)
 
 
