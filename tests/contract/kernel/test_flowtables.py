@@ -64,6 +64,13 @@ def test_a_flowtable_goes_when_no_rule_refers_to_it_and_takes_its_devices_along(
     assert stand.kernel.apply([Delete(obj) for obj in (*FLOWTABLE_DEVICES, FLOWTABLE)]) == []
 
 
+def test_a_replaced_table_keeps_its_flowtable_with_devices(stand: Stand) -> None:
+    create(stand.kernel, *ALL)
+    newer = msgspec.structs.replace(TABLES[1], body=TABLES[1].body + "counter extra {\n}\n")
+    assert stand.kernel.apply(missing(stand.kernel, newer)) == []
+    assert missing(stand.kernel, newer, FLOWTABLE, ADDING, *FLOWTABLE_DEVICES) == []
+
+
 def test_a_reloaded_table_has_its_flowtable_with_devices(stand: Stand) -> None:
     create(stand.kernel, *ALL)
     op = reload(TABLES[1], "counter extra {\n}\n", ALL)
